@@ -25,8 +25,8 @@ struct Parameter {
   std::string name;  // dotted path, e.g. "encoder.blocks.0.attention.qkv.weight"
   std::vector<int64_t> shape;
   Init init;
-  at::Tensor* tensor;
-  std::string group;     // learning-rate group of the trainer: "" is the common one
+  at::Tensor* tensor = nullptr;
+  std::string group{};   // learning-rate group of the trainer: "" is the common one
   bool decay = true;     // weight decay applies (matrices, not biases, norms, positions, codes)
   bool trained = true;   // false: a fixed table or statistic, saved but never given to an optimizer
 };

@@ -13,13 +13,12 @@ if(LEXEL_SANITIZE)
   target_link_options(lexel_options INTERFACE -fsanitize=${LEXEL_SANITIZE})
 endif()
 
-# RPATHs for a program or a shared library: LibTorch's folders by absolute path, and ../lib once installed. The DT_RPATH
-# form, because DT_RUNPATH is not used for the libraries that LibTorch itself needs.
+# RPATHs of a program or a shared library, the same in the build tree (bin/, lib/) and installed: ../lib, and LibTorch's
+# folders by absolute path. In the DT_RPATH form, which also serves the libraries that LibTorch itself needs; DT_RUNPATH
+# does not.
 function(lexel_rpath target)
   set_target_properties(${target} PROPERTIES
-    BUILD_RPATH "${LibTorch_LIBRARY_DIRS}"
-    INSTALL_RPATH "$ORIGIN;$ORIGIN/../${CMAKE_INSTALL_LIBDIR};${LibTorch_LIBRARY_DIRS}"
-    INSTALL_RPATH_USE_LINK_PATH OFF)
+    BUILD_WITH_INSTALL_RPATH ON INSTALL_RPATH "$ORIGIN/../lib;${LibTorch_LIBRARY_DIRS}")
   target_link_options(${target} PRIVATE LINKER:--disable-new-dtags)
 endfunction()
 
@@ -46,8 +45,8 @@ function(lexel_add_module)
     PUBLIC ${arg_DEPENDS} ${arg_LIBRARIES} LibTorch::cpu
     PRIVATE ${arg_PRIVATE_LIBRARIES} $<BUILD_INTERFACE:lexel_options>)
   install(TARGETS ${target} EXPORT LexelTargets
-    ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
-    FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/lexel")
+    ARCHIVE DESTINATION "lib"
+    FILE_SET HEADERS DESTINATION "include/lexel")
 endfunction()
 
 # The name of a test or benchmark: its path below tests/, so tests/kernels/philox_test.cpp -> kernels_philox_test.
@@ -63,17 +62,21 @@ function(_lexel_add_program target file modules libraries)
   list(TRANSFORM modules PREPEND lexel_)
   target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}")
   target_compile_features(${target} PRIVATE cxx_std_20)
-  target_compile_definitions(${target} PRIVATE LEXEL_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(${target} PRIVATE ${modules} ${libraries} lexel_options)
   lexel_rpath(${target})
 endfunction()
 
 # lexel_add_test(<x_test.cpp> [MODULES <folders>...] [LIBRARIES <targets>...] [TIMEOUT <s>])
-# One gtest program and one ctest entry a file; the test runs in tests/<folder>, and LEXEL_SOURCE_DIR is the root.
+#
+# One gtest program and one ctest entry a file. The source sees as string literals LEXEL_SOURCE_DIR (the root),
+# LEXEL_BIN_DIR (where the programs are), LEXEL_CACHE_DIR (efficientnet-lite0/) and LEXEL_TEST_PYTHON.
 function(lexel_add_test file)
   cmake_parse_arguments(arg "" "TIMEOUT" "MODULES;LIBRARIES" ${ARGN})
   _lexel_path_name(name ${file})
   _lexel_add_program(${name} ${file} "${arg_MODULES}" "${arg_LIBRARIES};GTest::gmock;GTest::gtest_main")
+  target_compile_definitions(${name} PRIVATE
+    LEXEL_SOURCE_DIR="${PROJECT_SOURCE_DIR}" LEXEL_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}"
+    LEXEL_CACHE_DIR="${LEXEL_CACHE_DIR}" LEXEL_TEST_PYTHON="${LEXEL_TEST_PYTHON}")
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}")
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 120)
@@ -82,7 +85,7 @@ function(lexel_add_test file)
 endfunction()
 
 # lexel_add_benchmark(<x_bench.cpp> [MODULES <folders>...] [LIBRARIES <targets>...])
-# A Google Benchmark program, built on request only: `ninja bench_x_bench`, or `ninja benchmarks` for all.
+# A Google Benchmark program, built on request only: `cmake --build --preset release --target benchmarks`.
 function(lexel_add_benchmark file)
   cmake_parse_arguments(arg "" "" "MODULES;LIBRARIES" ${ARGN})
   _lexel_path_name(name ${file})
@@ -97,7 +100,7 @@ endfunction()
 # lexel_add_cuda_plugin(SOURCES <.cu, .cpp>... [DEPENDS <modules>...])
 #
 # liblexel_cuda.so, all CUDA code in one library that a program dlopens when a CUDA device is asked for: who stays on the
-# CPU never loads libtorch_cuda. Call it only if(LEXEL_HAVE_CUDA). LEXEL_CUDA_PLUGIN (a cache variable) is its file name.
+# CPU never loads libtorch_cuda. Call it only if(LEXEL_HAVE_CUDA).
 function(lexel_add_cuda_plugin)
   cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS" ${ARGN})
   add_library(lexel_cuda MODULE ${arg_SOURCES})
@@ -106,8 +109,7 @@ function(lexel_add_cuda_plugin)
   target_compile_features(lexel_cuda PRIVATE cxx_std_20)
   target_compile_options(lexel_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall --threads=2>)
   target_link_libraries(lexel_cuda PRIVATE ${arg_DEPENDS} LibTorch::cuda lexel_options)
-  set_target_properties(lexel_cuda PROPERTIES
-    LIBRARY_OUTPUT_DIRECTORY "${CMAKE_LIBRARY_OUTPUT_DIRECTORY}" CUDA_RUNTIME_LIBRARY Shared)
+  set_target_properties(lexel_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Shared)
   lexel_rpath(lexel_cuda)
-  install(TARGETS lexel_cuda LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+  install(TARGETS lexel_cuda LIBRARY DESTINATION "lib")
 endfunction()

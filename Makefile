@@ -1,0 +1,60 @@
+# Two commands for a fresh Debian 12 or Ubuntu 24.04 machine: `make demo` and `make test`. CMakePresets.json holds the settings,
+# setup/ fetches what a build needs; this file only puts them in order. A second run does what changed and no more.
+#
+#   make test PRESET=asan            another preset: release, debug, asan, cuda
+#   make demo TORCH_ROOT=/opt/torch  a LibTorch that you have (include/ and lib/ in it); nothing is downloaded
+
+PRESET ?= release
+TORCH_ROOT ?=
+build := build/$(PRESET)
+cmake_build := cmake --build --preset $(PRESET)
+programs := $(build)/lib/liblexel_programs.so
+model := assets/lexel-128.safetensors
+pictures := $(wildcard assets/pictures/*)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test build setup format tidy bench clean
+
+help:  ## what each command does
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+
+demo: demo/sheet.png  ## pictures of assets/ to tokens and back, on one contact sheet
+	@echo "original | reconstruction: $(CURDIR)/demo/sheet.png"
+
+test: setup $(build)/build.ninja  ## build everything, run all tests
+	@setup/test_data.sh
+	@$(cmake_build) --target all all_verify_interface_header_sets
+	@ctest --preset $(PRESET)
+
+build: setup $(build)/build.ninja  ## programs, libraries and tests
+	@$(cmake_build)
+
+setup:  ## packages and LibTorch, where they are missing
+	@setup/install.sh $(if $(TORCH_ROOT),--no-libtorch)
+
+format:  ## clang-format over the tree
+	@cmake -DCLANG_FORMAT=clang-format -P cmake/format.cmake
+
+tidy: build  ## clang-tidy over all sources
+	@git ls-files '*.cpp' | grep -v ^tests/package/ | xargs -P 2 -n 4 clang-tidy --quiet -p $(build)
+
+bench: setup $(build)/build.ninja  ## build the benchmarks, into build/<preset>/bin
+	@$(cmake_build) --target benchmarks
+
+clean:  ## remove build/ and demo/; what setup/ fetched stays in ~/.cache/lexel
+	@rm -rf build demo
+
+$(build)/build.ninja: CMakePresets.json | setup
+	@cmake --preset $(PRESET) $(if $(TORCH_ROOT),-DLEXEL_TORCH_ROOT=$(abspath $(TORCH_ROOT)))
+
+# Ninja knows best whether it is up to date; the demo runs again only if the library, the model or a picture is newer.
+$(programs): $(build)/build.ninja FORCE | setup
+	@$(cmake_build) --target programs
+
+demo/sheet.png: $(programs) $(model) $(pictures)
+	@mkdir -p demo
+	$(build)/bin/img2tok --model $(model) $(pictures) demo/pictures.tok.safetensors
+	$(build)/bin/tok2img --model $(model) demo/pictures.tok.safetensors demo/back
+	$(build)/bin/tok2img --model $(model) --originals assets/pictures --sheet $@ demo/pictures.tok.safetensors
+
+FORCE:

@@ -1,0 +1,75 @@
+#include "apps/command_line.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <iostream>
+#include <system_error>
+
+#include "apps/guarded.h"
+#include "kernels/check.h"
+
+namespace lexel::cli {
+namespace {
+
+constexpr const char* kShippedModel = "lexel-128.safetensors";
+
+/// CLI11's message as one line in the house style: lower case first, no line breaks, no full stop.
+std::string one_line(std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  while (!text.empty() && (text.back() == '.' || text.back() == ' ')) text.pop_back();
+  if (text.size() > 1 && std::isupper(static_cast<unsigned char>(text[0])) != 0 &&
+      std::islower(static_cast<unsigned char>(text[1])) != 0) {
+    text[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(text[0])));
+  }
+  return text;
+}
+
+}  // namespace
+
+int run_command_line(const std::string& name, const std::string& summary, int argc, char** argv,
+                     const std::function<void(CLI::App&)>& define,
+                     const std::function<int()>& run) {
+  CLI::App app(summary, name);
+  app.set_version_flag("--version", concat(name, " ", LEXEL_VERSION));
+  app.get_formatter()->column_width(34);
+  app.option_defaults()->always_capture_default();
+  define(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& request) {
+    return app.exit(request);  // --help and --version
+  } catch (const CLI::ParseError& error) {
+    std::cerr << name << ": " << one_line(error.what()) << " (see " << name << " --help)\n";
+    return static_cast<int>(ErrorKind::kUsage);
+  }
+  return guarded(name, run);
+}
+
+void add_model_option(CLI::App& app, std::string& model) {
+  app.add_option("-m,--model", model, "Model file (default: the shipped lexel-128)")
+      ->option_text("FILE");
+}
+
+void add_device_option(CLI::App& app, std::string& device) {
+  app.add_option("--device", device, "auto, cpu, cuda or cuda:N")->option_text("DEVICE [auto]");
+}
+
+void add_batch_option(CLI::App& app, int64_t& batch) {
+  app.add_option("--batch", batch, "Pictures a forward pass; never changes a result")
+      ->check(CLI::Range(int64_t{1}, int64_t{4096}))
+      ->option_text("N [32]");
+}
+
+void add_quiet_option(CLI::App& app, bool& quiet) {
+  app.add_flag("-q,--quiet", quiet, "No progress bar and no notes on stderr");
+}
+
+std::string default_model_path() {
+  std::error_code ignored;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", ignored);
+  const auto installed = program.parent_path().parent_path() / "share/lexel" / kShippedModel;
+  if (std::filesystem::exists(installed, ignored)) return installed.string();
+  return std::string(LEXEL_ASSETS_DIR "/") + kShippedModel;
+}
+
+}  // namespace lexel::cli

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+
+namespace lexel::cli {
+
+/// A program's command line with the house rules: --help on stdout with exit 0, --version, one line on
+/// stderr and exit 2 for anything that cannot be parsed.
+///
+/// define   adds options to the app
+/// run      does the work after a clean parse; returns the exit code
+/// returns  the exit code of the process
+int run_command_line(const std::string& name, const std::string& summary, int argc, char** argv,
+                     const std::function<void(CLI::App&)>& define, const std::function<int()>& run);
+
+/// --model, --device, --batch and --quiet, with the same words in every program.
+void add_model_option(CLI::App& app, std::string& model);
+void add_device_option(CLI::App& app, std::string& device);
+void add_batch_option(CLI::App& app, int64_t& batch);
+void add_quiet_option(CLI::App& app, bool& quiet);
+
+/// The shipped model: share/lexel/ beside an installed program, assets/ of the source tree otherwise.
+std::string default_model_path();
+
+}  // namespace lexel::cli

@@ -1,0 +1,194 @@
+#include "apps/info.h"
+
+#include <ATen/core/Tensor.h>
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "apps/spool.h"
+#include "kernels/check.h"
+#include "tokenizers/io/atomic_file.h"
+#include "tokenizers/io/image.h"
+#include "tokenizers/io/model_file.h"
+#include "tokenizers/io/safetensors.h"
+#include "tokenizers/io/token_file.h"
+
+namespace lexel::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+constexpr int64_t kMaxPictureBytes = int64_t{1} << 30;
+
+std::string human_bytes(int64_t bytes) {
+  std::ostringstream out;
+  out.precision(3);
+  if (bytes < 10'000) {
+    out << bytes << " bytes";
+  } else if (bytes < 10'000'000) {
+    out << static_cast<double>(bytes) / 1e3 << " kB";
+  } else {
+    out << static_cast<double>(bytes) / 1e6 << " MB";
+  }
+  return out.str();
+}
+
+/// How the codes of a file are used: share of the codebook, and 2^entropy.
+struct Usage {
+  int64_t used = 0;
+  double perplexity = 0.0;
+  int64_t tokens = 0;
+};
+
+Usage usage(const TokenFile& file) {
+  std::vector<int64_t> counts(static_cast<size_t>(file.codebook_size));
+  Usage u;
+  for (const TokenizedPicture& picture : file.pictures) {
+    const at::Tensor flat = picture.tokens.contiguous().reshape({-1});
+    const int32_t* ids = flat.const_data_ptr<int32_t>();
+    for (int64_t i = 0; i < flat.numel(); ++i) ++counts[static_cast<size_t>(ids[i])];
+    u.tokens += flat.numel();
+  }
+  double entropy = 0.0;  // nats
+  for (const int64_t count : counts) {
+    if (count == 0) continue;
+    ++u.used;
+    const double p = static_cast<double>(count) / static_cast<double>(u.tokens);
+    entropy -= p * std::log(p);
+  }
+  u.perplexity = std::exp(entropy);
+  return u;
+}
+
+ordered_json explain_tokens(const std::string& path) {
+  const TokenFile file = read_token_file(path);
+  const Usage u = usage(file);
+  ordered_json first = ordered_json::array();
+  for (size_t i = 0; i < std::min<size_t>(5, file.pictures.size()); ++i) {
+    const TokenizedPicture& p = file.pictures[i];
+    first.push_back(concat(p.name, " (", p.layout.width, "x", p.layout.height, " pixels, ",
+                           p.tokens.numel(), " tokens)"));
+  }
+  const double bits = std::log2(static_cast<double>(file.codebook_size));
+  return {
+      {"what", "token file"},
+      {"pictures", file.pictures.size()},
+      {"tokens", u.tokens},
+      {"tokenizer", concat(file.tokenizer_kind, " (", file.model_name, ")")},
+      {"codebook", concat(file.codebook_size, " codes (", std::ceil(bits), " bits a token)")},
+      {"codebook fingerprint", file.codebook_fingerprint},
+      {"grid", concat(file.grid_height, "x", file.grid_width, " tokens a tile of ",
+                      file.preprocess.image_size, "x", file.preprocess.image_size, " pixels")},
+      {"fit", file.preprocess.fit},
+      {"codes used", concat(u.used, " (perplexity ", std::llround(u.perplexity), ")")},
+      {"first pictures", first},
+  };
+}
+
+ordered_json explain_model(const std::string& path) {
+  const ModelFileSummary summary = read_model_file_summary(path);
+  int64_t scalars = 0;
+  std::map<std::string, int64_t> dtypes;
+  for (const auto& [name, shape] : summary.shapes) {
+    int64_t count = 1;
+    for (const int64_t side : shape) count *= side;
+    scalars += count;
+    ++dtypes[summary.dtypes.at(name)];
+  }
+  std::string stored;
+  for (const auto& [dtype, tensors] : dtypes) {
+    stored += concat(stored.empty() ? "" : ", ", tensors, " tensors of ", dtype);
+  }
+  const auto parsed = [](const std::string& text) {
+    return ordered_json::parse(text.empty() ? "null" : text, nullptr, false);
+  };
+  return {
+      {"what", concat("model file: ", summary.file.kind)},
+      {"size", concat(human_bytes(summary.bytes), ", ", scalars, " numbers in ", stored)},
+      {"license", summary.file.license},
+      {"preprocess", parsed(summary.file.preprocess)},
+      {"config", parsed(summary.file.config)},
+      {"provenance", parsed(summary.file.provenance)},
+  };
+}
+
+/// A safetensors file of somebody else: its metadata and first tensors.
+ordered_json explain_foreign(const SafetensorsFile& file) {
+  ordered_json tensors = ordered_json::array();
+  for (const auto& [name, entry] : file.entries()) {
+    if (tensors.size() == 20) break;
+    tensors.push_back(concat(name, " ", entry.dtype_name, " ", at::IntArrayRef(entry.shape)));
+  }
+  return {
+      {"what", "safetensors file, not of Lexel (lexel import knows some families)"},
+      {"size", concat(human_bytes(file.bytes()), ", ", file.entries().size(), " tensors")},
+      {"metadata", file.metadata()},
+      {"first tensors", tensors},
+  };
+}
+
+ordered_json explain_picture(const std::string& path) {
+  const std::vector<uint8_t> bytes = read_file(path, kMaxPictureBytes);
+  const ImageHeader header = read_image_header(bytes.data(), bytes.size(), path);
+  return {
+      {"what", concat("picture: ", header.format)},
+      {"size", concat(human_bytes(static_cast<int64_t>(bytes.size())), ", ", header.width, "x",
+                      header.height, " pixels")},
+  };
+}
+
+bool looks_like_safetensors(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  check(file.good(), ErrorKind::kIo, path, ": cannot be opened");
+  char start[9] = {};
+  file.read(start, sizeof start);
+  return file.gcount() == sizeof start && start[8] == '{';
+}
+
+ordered_json explain(const std::string& path) {
+  if (!looks_like_safetensors(path)) return explain_picture(path);
+  const SafetensorsFile file(path);
+  const auto kind = file.metadata().find("lexel.kind");
+  if (kind == file.metadata().end()) return explain_foreign(file);
+  return kind->second == "tokens" ? explain_tokens(path) : explain_model(path);
+}
+
+/// Indented "key: value" lines; objects and lists go one step deeper.
+void print(std::ostream& out, const ordered_json& value, const std::string& indent) {
+  for (const auto& [key, item] : value.items()) {
+    out << indent << (value.is_array() ? "-" : key + ":");
+    if (item.is_structured()) {
+      out << "\n";
+      print(out, item, indent + "  ");
+    } else {
+      out << " " << (item.is_string() ? item.get<std::string>() : item.dump()) << "\n";
+    }
+  }
+}
+
+}  // namespace
+
+int run_info(const InfoOptions& options) {
+  ordered_json all = ordered_json::array();
+  for (const std::string& path : options.files) {
+    ordered_json one = {{"file", path}};
+    one.update(explain(path));
+    all.push_back(std::move(one));
+  }
+  std::ostringstream out;
+  if (options.json) {
+    out << (all.size() == 1 ? all.front() : all).dump(2) << "\n";
+  } else {
+    for (const ordered_json& one : all) {
+      print(out, one, "");
+      if (all.size() > 1) out << "\n";
+    }
+  }
+  write_stdout(out.str());
+  return 0;
+}
+
+}  // namespace lexel::cli

@@ -1,0 +1,53 @@
+#include "apps/command_line.h"
+#include "apps/programs.h"
+
+namespace lexel::cli {
+namespace {
+
+void define_info(CLI::App& app, InfoOptions& options) {
+  CLI::App* info =
+      app.add_subcommand("info", "Say in words what a model, token file, checkpoint or picture is");
+  info->add_option("files", options.files, "Files to explain")->required()->option_text("FILE...");
+  info->add_flag("--json", options.json, "As JSON, for programs");
+  info->footer("Example: lexel info assets/lexel-128.safetensors photo.tok.safetensors");
+}
+
+void define_import(CLI::App& app, ImportOptions& options) {
+  CLI::App* import =
+      app.add_subcommand("import", "Turn a public checkpoint into a Lexel model file");
+  import->add_option("input", options.input, "Checkpoint: .safetensors, .ckpt, .pth, .pt")
+      ->required()
+      ->option_text("CHECKPOINT");
+  import->add_option("output", options.output, "Model file to write")
+      ->required()
+      ->option_text("OUTPUT");
+  import->add_option("--heads", options.heads, "Attention heads, where shapes cannot tell")
+      ->check(CLI::Range(int64_t{1}, int64_t{256}))
+      ->option_text("N");
+  import->footer(
+      "No pickle is executed: a checkpoint that asks for more than tensors is refused.\n"
+      "Example: lexel import vitvqgan-small.ckpt vitvqgan-small.safetensors");
+}
+
+}  // namespace
+}  // namespace lexel::cli
+
+int main(int argc, char** argv) {
+  using namespace lexel::cli;
+  InfoOptions info;
+  ImportOptions import;
+  CLI::App* parsed = nullptr;
+  const auto define = [&](CLI::App& app) {
+    parsed = &app;
+    app.require_subcommand(1);
+    define_info(app, info);
+    define_import(app, import);
+    app.footer("lexel COMMAND --help explains a command.");
+  };
+  return run_command_line("lexel", "Train, evaluate and look into Lexel's models.", argc, argv,
+                          define, [&] {
+                            const Programs& programs = load_programs();
+                            if (parsed->got_subcommand("info")) return programs.info(info);
+                            return programs.import(import);
+                          });
+}

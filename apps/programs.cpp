@@ -1,0 +1,29 @@
+#include "apps/programs.h"
+
+#include "apps/guarded.h"
+#include "apps/img2tok.h"
+#include "apps/import.h"
+#include "apps/info.h"
+#include "apps/tok2img.h"
+
+namespace lexel::cli {
+namespace {
+
+/// One entry of the table: runs `work`, turns what it throws into a line on stderr and an exit code.
+template <class Options, int (*work)(const Options&)>
+int entry(const char* name, const Options& options) {
+  return guarded(name, [&] { return work(options); });
+}
+
+const Programs kPrograms = {
+    [](const Img2TokOptions& o) { return entry<Img2TokOptions, run_img2tok>("img2tok", o); },
+    [](const Tok2ImgOptions& o) { return entry<Tok2ImgOptions, run_tok2img>("tok2img", o); },
+    [](const InfoOptions& o) { return entry<InfoOptions, run_info>("lexel info", o); },
+    [](const ImportOptions& o) { return entry<ImportOptions, run_import>("lexel import", o); },
+};
+
+}  // namespace
+}  // namespace lexel::cli
+
+extern "C" const lexel::cli::Programs* lexel_programs();
+const lexel::cli::Programs* lexel_programs() { return &lexel::cli::kPrograms; }

@@ -1,0 +1,23 @@
+#pragma once
+
+#include "apps/options.h"
+
+namespace lexel::cli {
+
+/// The programs' work, behind one exported symbol of liblexel_programs.so. Each entry returns the exit
+/// code, after one line on stderr if it is not 0; nothing is thrown across the border.
+struct Programs {
+  int (*img2tok)(const Img2TokOptions&);
+  int (*tok2img)(const Tok2ImgOptions&);
+  int (*info)(const InfoOptions&);
+  int (*import)(const ImportOptions&);
+};
+
+/// The table, from the library beside this executable, which is loaded now: LibTorch takes a third of a
+/// second to start, so help, versions and usage errors come before this call.
+/// throws   Error(kInternal) when the installation is broken
+const Programs& load_programs();
+
+inline constexpr const char* kProgramsSymbol = "lexel_programs";
+
+}  // namespace lexel::cli

@@ -1,0 +1,138 @@
+#include "apps/tok2img.h"
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/cat.h>
+#include <algorithm>
+#include <filesystem>
+#include <map>
+
+#include "apps/output_names.h"
+#include "apps/picture_stream.h"
+#include "apps/progress.h"
+#include "apps/spool.h"
+#include "kernels/check.h"
+#include "tokenizers/io/contact_sheet.h"
+#include "tokenizers/io/image.h"
+#include "tokenizers/io/token_file.h"
+#include "tokenizers/load.h"
+
+namespace lexel::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kMaxSheetPictures = 400;
+
+TokenFile read_tokens(const std::string& path) {
+  if (path != "-") return read_token_file(path);
+  Spool spool;
+  spool.fill_from_stdin();
+  return read_token_file(spool.path());
+}
+
+/// Decodes in forward passes of at most `batch` tiles.
+at::Tensor draw(const ImageTokenizer& tokenizer, const at::Tensor& tokens, int64_t batch) {
+  std::vector<at::Tensor> tiles;
+  for (int64_t first = 0; first < tokens.size(0); first += batch) {
+    tiles.push_back(
+        tokenizer.decode(tokens.narrow(0, first, std::min(batch, tokens.size(0) - first))));
+  }
+  return at::cat(tiles);  // (T, 3, S, S)
+}
+
+/// The end of the run of pictures that starts at `first` and whose tiles fill one batch (or one picture).
+size_t end_of_batch(const std::vector<TokenizedPicture>& pictures, size_t first, int64_t batch) {
+  size_t last = first;
+  int64_t tiles = 0;
+  do {
+    tiles += pictures[last++].tokens.size(0);
+  } while (last < pictures.size() && tiles + pictures[last].tokens.size(0) <= batch);
+  return last;
+}
+
+/// Where each picture goes: one file, or names inside a folder. Empty output: nowhere.
+std::vector<std::string> destinations(const Tok2ImgOptions& options, const TokenFile& file) {
+  if (options.output.empty()) return std::vector<std::string>(file.pictures.size());
+  const bool folder = options.output.back() == '/' || fs::is_directory(options.output);
+  if (!folder) {
+    check(file.pictures.size() == 1, ErrorKind::kUsage, options.output,
+          ": expected a folder (end it with /) for ", file.pictures.size(), " pictures");
+    return {options.output};
+  }
+  std::vector<std::string> names;
+  for (const TokenizedPicture& picture : file.pictures) names.push_back(picture.name);
+  names = output_names(names, options.extension);
+  for (std::string& name : names) {
+    const fs::path path = fs::path(options.output) / name;
+    std::error_code error;
+    fs::create_directories(path.parent_path(), error);
+    check(!error, ErrorKind::kIo, path.parent_path().string(), ": ", error.message());
+    name = path.string();
+  }
+  return names;
+}
+
+/// The pictures that were tokenized, as the model saw them, by name.
+std::map<std::string, Image> read_originals(const Tok2ImgOptions& options, const TokenFile& file) {
+  std::map<std::string, Image> originals;
+  if (options.originals.empty()) return originals;
+  PictureStream stream(options.originals, file.preprocess, 0);
+  StreamedPicture picture;
+  while (stream.next(picture)) {
+    if (!picture.problem.empty()) continue;
+    originals[picture.name] =
+        restore(picture.prepared.tiles, picture.prepared.layout, file.preprocess);
+  }
+  return originals;
+}
+
+void write_sheet(const Tok2ImgOptions& options, const TokenFile& file,
+                 const std::vector<Image>& drawn) {
+  const std::map<std::string, Image> originals = read_originals(options, file);
+  std::vector<std::vector<Image>> pairs;
+  for (size_t i = 0; i < drawn.size(); ++i) {
+    const auto original = originals.find(file.pictures[i].name);
+    if (original == originals.end()) {
+      pairs.push_back({drawn[i]});
+    } else {
+      pairs.push_back({original->second, drawn[i]});
+    }
+  }
+  write_image(options.sheet, contact_sheet(pairs));
+}
+
+}  // namespace
+
+int run_tok2img(const Tok2ImgOptions& options) {
+  check_arg(!options.output.empty() || !options.sheet.empty(), "tok2img",
+            "expected OUTPUT or --sheet, got neither");
+  const TokenFile file = read_tokens(options.tokens);
+  const auto tokenizer = load_image_tokenizer(options.model, options.device);
+  check_same_tokenizer(file, tokenizer->info());
+  const std::vector<std::string> paths = destinations(options, file);
+  check_arg(options.sheet.empty() || file.pictures.size() <= kMaxSheetPictures, "--sheet",
+            "expected at most ", kMaxSheetPictures, " pictures, got ", file.pictures.size());
+
+  std::vector<Image> drawn;  // kept for the sheet only
+  Progress progress("tok2img", static_cast<int64_t>(file.pictures.size()), "pictures",
+                    options.quiet);
+  for (size_t first = 0; first < file.pictures.size();) {
+    const size_t last = end_of_batch(file.pictures, first, options.batch);
+    std::vector<at::Tensor> tokens;
+    for (size_t i = first; i < last; ++i) tokens.push_back(file.pictures[i].tokens);
+    const at::Tensor tiles = draw(*tokenizer, at::cat(tokens), options.batch);
+    for (int64_t row = 0; first < last; ++first) {
+      const TokenizedPicture& picture = file.pictures[first];
+      const int64_t n = picture.tokens.size(0);
+      Image image = restore(tiles.narrow(0, row, n), picture.layout, file.preprocess);
+      if (!paths[first].empty()) write_image(paths[first], image);
+      if (!options.sheet.empty()) drawn.push_back(std::move(image));
+      row += n;
+    }
+    progress.update(static_cast<int64_t>(first));
+  }
+  if (!options.sheet.empty()) write_sheet(options, file, drawn);
+  return 0;
+}
+
+}  // namespace lexel::cli

@@ -13,7 +13,7 @@ model := assets/lexel-128.safetensors
 pictures := $(wildcard assets/pictures/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build setup format tidy bench clean
+.PHONY: help demo test test-data build setup format tidy bench clean
 
 help:  ## what each command does
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -21,10 +21,12 @@ help:  ## what each command does
 demo: demo/sheet.png  ## pictures of assets/ to tokens and back, on one contact sheet
 	@echo "original | reconstruction: $(CURDIR)/demo/sheet.png"
 
-test: setup $(build)/build.ninja  ## build everything, run all tests
-	@setup/test_data.sh
+test: setup test-data $(build)/build.ninja  ## build everything, run all tests
 	@$(cmake_build) --target all all_verify_interface_header_sets
 	@ctest --preset $(PRESET)
+
+test-data: setup
+	@setup/test_data.sh
 
 build: setup $(build)/build.ninja  ## programs, libraries and tests
 	@$(cmake_build)
@@ -32,8 +34,8 @@ build: setup $(build)/build.ninja  ## programs, libraries and tests
 setup:  ## packages and LibTorch, where they are missing
 	@setup/install.sh $(if $(TORCH_ROOT),--no-libtorch)
 
-format:  ## clang-format over the tree
-	@cmake -DCLANG_FORMAT=clang-format -P cmake/format.cmake
+format: test-data  ## clang-format over the tree
+	@cmake -DCLANG_FORMAT="$${XDG_CACHE_HOME:-$$HOME/.cache}/lexel/test-python/bin/clang-format" -P cmake/format.cmake
 
 tidy: build  ## clang-tidy over all sources
 	@git ls-files '*.cpp' | grep -v ^tests/package/ | xargs -P 2 -n 4 clang-tidy --quiet -p $(build)

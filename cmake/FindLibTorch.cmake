@@ -80,7 +80,7 @@ if(LibTorch_ROOT)
     target_include_directories(LibTorch::c10 INTERFACE
       "${LibTorch_ROOT}/include" "${LibTorch_ROOT}/include/torch/csrc/api/include")
     # c10d's classes change with these; they are what the wheel was compiled with.
-    target_compile_definitions(LibTorch::c10 INTERFACE USE_DISTRIBUTED USE_C10D_GLOO)
+    target_compile_definitions(LibTorch::c10 INTERFACE AT_PER_OPERATOR_HEADERS USE_DISTRIBUTED USE_C10D_GLOO)
     target_link_options(LibTorch::c10 INTERFACE ${_link_dirs})
 
     add_library(LibTorch::cpu SHARED IMPORTED)

@@ -79,7 +79,8 @@ if(LibTorch_ROOT)
     # IMPORTED targets' include folders are SYSTEM: our warnings stay ours.
     target_include_directories(LibTorch::c10 INTERFACE
       "${LibTorch_ROOT}/include" "${LibTorch_ROOT}/include/torch/csrc/api/include")
-    # c10d's classes change with these; they are what the wheel was compiled with.
+    # c10d's classes change with USE_*; they are what the wheel was compiled with. AT_PER_OPERATOR_HEADERS keeps
+    # ATen/TensorOperators.h (a + b) from pulling in all of ATen.
     target_compile_definitions(LibTorch::c10 INTERFACE AT_PER_OPERATOR_HEADERS USE_DISTRIBUTED USE_C10D_GLOO)
     target_link_options(LibTorch::c10 INTERFACE ${_link_dirs})
 

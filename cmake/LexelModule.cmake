@@ -45,8 +45,8 @@ function(lexel_add_module)
     PUBLIC ${arg_DEPENDS} ${arg_LIBRARIES} LibTorch::cpu
     PRIVATE ${arg_PRIVATE_LIBRARIES} $<BUILD_INTERFACE:lexel_options>)
   install(TARGETS ${target} EXPORT LexelTargets
-    ARCHIVE DESTINATION "lib"
-    FILE_SET HEADERS DESTINATION "include/lexel")
+    ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+    FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/lexel")
 endfunction()
 
 # The name of a test or benchmark: its path below tests/, so tests/kernels/philox_test.cpp -> kernels_philox_test.
@@ -111,5 +111,5 @@ function(lexel_add_cuda_plugin)
   target_link_libraries(lexel_cuda PRIVATE ${arg_DEPENDS} LibTorch::cuda lexel_options)
   set_target_properties(lexel_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Shared)
   lexel_rpath(lexel_cuda)
-  install(TARGETS lexel_cuda LIBRARY DESTINATION "lib")
+  install(TARGETS lexel_cuda LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 endfunction()

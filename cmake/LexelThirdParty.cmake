@@ -9,7 +9,7 @@ find_package(nlohmann_json REQUIRED CONFIG)      # nlohmann_json::nlohmann_json
 find_package(OpenSSL REQUIRED COMPONENTS Crypto) # OpenSSL::Crypto
 find_package(Threads REQUIRED)                   # Threads::Threads
 
-# These bring no CMake files in Debian: WebP::webp, Exif::exif, TurboJPEG::turbojpeg.
+# These bring no CMake files in Debian: WebP::webp, WebP::webpdemux, Exif::exif, TurboJPEG::turbojpeg.
 function(_lexel_import target library header)
   if(TARGET ${target})
     return()
@@ -23,5 +23,6 @@ function(_lexel_import target library header)
     INTERFACE_INCLUDE_DIRECTORIES "${LEXEL_${library}_INCLUDE_DIR}")
 endfunction()
 _lexel_import(WebP::webp webp webp/decode.h)
+_lexel_import(WebP::webpdemux webpdemux webp/demux.h)
 _lexel_import(Exif::exif exif libexif/exif-data.h)
 _lexel_import(TurboJPEG::turbojpeg turbojpeg turbojpeg.h)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
+#include <memory>
 #include <system_error>
 
 #include "apps/guarded.h"
@@ -24,15 +25,27 @@ std::string one_line(std::string text) {
   return text;
 }
 
+/// CLI11's layout with a usage line of our own for the program itself (not for its commands).
+class HouseFormatter : public CLI::Formatter {
+ public:
+  explicit HouseFormatter(std::string usage) : usage_(std::move(usage)) { column_width(34); }
+  std::string make_usage(const CLI::App* app, std::string name) const override {
+    if (app->get_parent() != nullptr) return CLI::Formatter::make_usage(app, name);
+    return concat("Usage: ", name, " ", usage_, "\n");
+  }
+
+ private:
+  std::string usage_;
+};
+
 }  // namespace
 
-int run_command_line(const std::string& name, const std::string& summary, int argc, char** argv,
-                     const std::function<void(CLI::App&)>& define,
+int run_command_line(const std::string& name, const std::string& usage, const std::string& summary,
+                     int argc, char** argv, const std::function<void(CLI::App&)>& define,
                      const std::function<int()>& run) {
   CLI::App app(summary, name);
   app.set_version_flag("--version", concat(name, " ", LEXEL_VERSION));
-  app.get_formatter()->column_width(34);
-  app.option_defaults()->always_capture_default();
+  app.formatter(std::make_shared<HouseFormatter>(usage));
   define(app);
   try {
     app.parse(argc, argv);

@@ -9,11 +9,13 @@ namespace lexel::cli {
 /// A program's command line with the house rules: --help on stdout with exit 0, --version, one line on
 /// stderr and exit 2 for anything that cannot be parsed.
 ///
+/// usage    what follows the name: "[OPTIONS] INPUT... OUTPUT"
 /// define   adds options to the app
 /// run      does the work after a clean parse; returns the exit code
 /// returns  the exit code of the process
-int run_command_line(const std::string& name, const std::string& summary, int argc, char** argv,
-                     const std::function<void(CLI::App&)>& define, const std::function<int()>& run);
+int run_command_line(const std::string& name, const std::string& usage, const std::string& summary,
+                     int argc, char** argv, const std::function<void(CLI::App&)>& define,
+                     const std::function<int()>& run);
 
 /// --model, --device, --batch and --quiet, with the same words in every program.
 void add_model_option(CLI::App& app, std::string& model);

@@ -6,7 +6,6 @@ int main(int argc, char** argv) {
   Img2TokOptions options;
   std::vector<std::string> paths;
   const auto define = [&](CLI::App& app) {
-    app.usage("Usage: img2tok [OPTIONS] INPUT... OUTPUT");
     app.add_option(
            "paths", paths,
            "Pictures (JPEG, PNG, WebP, BMP, GIF, PNM), folders, tars, .txt lists or - (stdin); "
@@ -39,10 +38,11 @@ int main(int argc, char** argv) {
         "  img2tok --format text cat.png -\n"
         "Exit code: 0 done, 1 internal, 2 usage, 3 bad data, 4 input/output, 5 unsupported");
   };
-  return run_command_line("img2tok", "Pictures to tokens.", argc, argv, define, [&] {
-    options.output = paths.back();
-    options.inputs.assign(paths.begin(), paths.end() - 1);
-    if (options.model.empty()) options.model = default_model_path();
-    return load_programs().img2tok(options);
-  });
+  return run_command_line("img2tok", "[OPTIONS] INPUT... OUTPUT", "Pictures to tokens.", argc, argv,
+                          define, [&] {
+                            options.output = paths.back();
+                            options.inputs.assign(paths.begin(), paths.end() - 1);
+                            if (options.model.empty()) options.model = default_model_path();
+                            return load_programs().img2tok(options);
+                          });
 }

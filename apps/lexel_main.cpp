@@ -44,8 +44,8 @@ int main(int argc, char** argv) {
     define_import(app, import);
     app.footer("lexel COMMAND --help explains a command.");
   };
-  return run_command_line("lexel", "Train, evaluate and look into Lexel's models.", argc, argv,
-                          define, [&] {
+  return run_command_line("lexel", "COMMAND [OPTIONS] ...",
+                          "Train, evaluate and look into Lexel's models.", argc, argv, define, [&] {
                             const Programs& programs = load_programs();
                             if (parsed->got_subcommand("info")) return programs.info(info);
                             return programs.import(import);

@@ -5,7 +5,6 @@ int main(int argc, char** argv) {
   using namespace lexel::cli;
   Tok2ImgOptions options;
   const auto define = [&](CLI::App& app) {
-    app.usage("Usage: tok2img [OPTIONS] TOKENS [OUTPUT]");
     app.add_option("tokens", options.tokens, "Token file of img2tok, or - (stdin)")
         ->required()
         ->option_text("TOKENS");
@@ -32,8 +31,9 @@ int main(int argc, char** argv) {
         "  tok2img holiday.tok.safetensors --sheet sheet.png --originals holiday/\n"
         "Exit code: 0 done, 1 internal, 2 usage, 3 bad data, 4 input/output, 5 unsupported");
   };
-  return run_command_line("tok2img", "Tokens back to pictures.", argc, argv, define, [&] {
-    if (options.model.empty()) options.model = default_model_path();
-    return load_programs().tok2img(options);
-  });
+  return run_command_line("tok2img", "[OPTIONS] TOKENS [OUTPUT]", "Tokens back to pictures.", argc,
+                          argv, define, [&] {
+                            if (options.model.empty()) options.model = default_model_path();
+                            return load_programs().tok2img(options);
+                          });
 }

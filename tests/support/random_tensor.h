@@ -46,7 +46,7 @@ inline double relative_difference(const at::Tensor& a, const at::Tensor& b) {
   if (a.sizes() != b.sizes()) return INFINITY;
   if (b.numel() == 0) return 0.0;
   const at::Tensor wanted = b.detach().cpu().to(at::kDouble);
-  const double difference = (a.detach().cpu().to(at::kDouble) - wanted).abs().max().item<double>();
+  const double difference = a.detach().cpu().to(at::kDouble).sub(wanted).abs().max().item<double>();
   const double scale = std::max(wanted.abs().max().item<double>(), 1e-300);
   const double relative = difference / scale;
   return std::isfinite(relative) ? relative : INFINITY;

@@ -25,6 +25,19 @@ std::string one_line(std::string text) {
   return text;
 }
 
+/// CLI11 would only say that a command is required.
+void refuse_unknown_command(const CLI::App& app, int argc, char** argv) {
+  const auto commands = app.get_subcommands({});
+  if (commands.empty() || argc < 2 || argv[1][0] == '-') return;
+  std::string known;
+  for (const CLI::App* command : commands) {
+    if (command->check_name(argv[1])) return;
+    known += concat(known.empty() ? "" : ", ", command->get_name());
+  }
+  throw CLI::ExtrasError(concat("unknown command ", argv[1], "; expected ", known),
+                         CLI::ExitCodes::ExtrasError);
+}
+
 /// CLI11's layout with a usage line of our own for the program itself (not for its commands).
 class HouseFormatter : public CLI::Formatter {
  public:
@@ -48,6 +61,7 @@ int run_command_line(const std::string& name, const std::string& usage, const st
   app.formatter(std::make_shared<HouseFormatter>(usage));
   define(app);
   try {
+    refuse_unknown_command(app, argc, argv);
     app.parse(argc, argv);
   } catch (const CLI::Success& request) {
     return app.exit(request);  // --help and --version

@@ -171,7 +171,7 @@ TEST_F(BadInput, FullDisk) {
   getrlimit(RLIMIT_FSIZE, &old);
   const auto handler = std::signal(SIGXFSZ, SIG_IGN);  // inherited: write() then returns EFBIG
   rlimit small = old;
-  small.rlim_cur = 100;
+  small.rlim_cur = 400;  // less than any token file, more than the message
   setrlimit(RLIMIT_FSIZE, &small);
   const ProgramResult result = img2tok({path("a.png"), path("out.safetensors")});
   setrlimit(RLIMIT_FSIZE, &old);

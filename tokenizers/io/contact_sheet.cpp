@@ -1,0 +1,93 @@
+#include "tokenizers/io/contact_sheet.h"
+
+#include <ATen/ops/full.h>
+#include <algorithm>
+#include <cctype>
+#include <string_view>
+
+#include "kernels/check.h"
+
+namespace lexel {
+namespace {
+
+constexpr int64_t kBorder = 2;        // pixels
+constexpr int64_t kTitleHeight = 11;  // pixels: 7 of a letter, 2 above and below
+constexpr uint8_t kPaper = 245, kInk = 40;
+
+// 5 x 7 letters: five columns each, bit 0 is the top row.
+constexpr std::string_view kLetters = " ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,-+:/()%=_";
+constexpr uint8_t kColumns[][5] = {
+    {0x00, 0x00, 0x00, 0x00, 0x00}, {0x7E, 0x09, 0x09, 0x09, 0x7E}, {0x7F, 0x49, 0x49, 0x49, 0x36},
+    {0x3E, 0x41, 0x41, 0x41, 0x22}, {0x7F, 0x41, 0x41, 0x41, 0x3E}, {0x7F, 0x49, 0x49, 0x49, 0x41},
+    {0x7F, 0x09, 0x09, 0x09, 0x01}, {0x3E, 0x41, 0x49, 0x49, 0x3A}, {0x7F, 0x08, 0x08, 0x08, 0x7F},
+    {0x00, 0x41, 0x7F, 0x41, 0x00}, {0x20, 0x40, 0x40, 0x40, 0x3F}, {0x7F, 0x08, 0x14, 0x22, 0x41},
+    {0x7F, 0x40, 0x40, 0x40, 0x40}, {0x7F, 0x02, 0x0C, 0x02, 0x7F}, {0x7F, 0x04, 0x08, 0x10, 0x7F},
+    {0x3E, 0x41, 0x41, 0x41, 0x3E}, {0x7F, 0x09, 0x09, 0x09, 0x06}, {0x3E, 0x41, 0x51, 0x21, 0x5E},
+    {0x7F, 0x09, 0x19, 0x29, 0x46}, {0x26, 0x49, 0x49, 0x49, 0x32}, {0x01, 0x01, 0x7F, 0x01, 0x01},
+    {0x3F, 0x40, 0x40, 0x40, 0x3F}, {0x1F, 0x20, 0x40, 0x20, 0x1F}, {0x7F, 0x20, 0x18, 0x20, 0x7F},
+    {0x63, 0x14, 0x08, 0x14, 0x63}, {0x03, 0x04, 0x78, 0x04, 0x03}, {0x61, 0x51, 0x49, 0x45, 0x43},
+    {0x3E, 0x51, 0x49, 0x45, 0x3E}, {0x00, 0x42, 0x7F, 0x40, 0x00}, {0x62, 0x51, 0x49, 0x49, 0x46},
+    {0x22, 0x41, 0x49, 0x49, 0x36}, {0x18, 0x14, 0x12, 0x7F, 0x10}, {0x27, 0x45, 0x45, 0x45, 0x39},
+    {0x3C, 0x4A, 0x49, 0x49, 0x30}, {0x01, 0x71, 0x09, 0x05, 0x03}, {0x36, 0x49, 0x49, 0x49, 0x36},
+    {0x06, 0x49, 0x49, 0x29, 0x1E}, {0x00, 0x60, 0x60, 0x00, 0x00}, {0x00, 0xA0, 0x60, 0x00, 0x00},
+    {0x08, 0x08, 0x08, 0x08, 0x08}, {0x08, 0x08, 0x3E, 0x08, 0x08}, {0x00, 0x36, 0x36, 0x00, 0x00},
+    {0x60, 0x10, 0x08, 0x04, 0x03}, {0x00, 0x1C, 0x22, 0x41, 0x00}, {0x00, 0x41, 0x22, 0x1C, 0x00},
+    {0x63, 0x13, 0x08, 0x64, 0x63}, {0x14, 0x14, 0x14, 0x14, 0x14}, {0x40, 0x40, 0x40, 0x40, 0x40}};
+static_assert(sizeof kColumns / sizeof kColumns[0] == kLetters.size());
+
+void draw_title(const std::string& title, int64_t left, int64_t width, at::Tensor& sheet) {
+  auto pixels = sheet.accessor<uint8_t, 3>();
+  for (int64_t i = 0; i < static_cast<int64_t>(title.size()) && 6 * (i + 1) <= width; ++i) {
+    const int letter = std::toupper(static_cast<unsigned char>(title[static_cast<size_t>(i)]));
+    const size_t found = kLetters.find(static_cast<char>(letter));
+    if (found == std::string_view::npos) continue;
+    for (int64_t x = 0; x < 5; ++x) {
+      for (int64_t y = 0; y < 8; ++y) {
+        if (!(kColumns[found][x] >> y & 1)) continue;
+        for (int64_t c = 0; c < 3; ++c) pixels[2 + y][left + 6 * i + x][c] = kInk;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+Image contact_sheet(const std::vector<std::vector<Image>>& rows,
+                    const std::vector<std::string>& titles) {
+  std::vector<int64_t> widths, heights;
+  for (const std::vector<Image>& row : rows) {
+    heights.push_back(0);
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t column = 0; column < row.size(); ++column) {
+      widths[column] = std::max(widths[column], row[column].width());
+      heights.back() = std::max(heights.back(), row[column].height());
+    }
+  }
+  check_arg(!widths.empty(), "contact_sheet", "expected at least one picture");
+  check_arg(titles.empty() || titles.size() == widths.size(), "contact_sheet", "expected ",
+            widths.size(), " titles, got ", titles.size());
+  int64_t width = kBorder, height = kBorder + (titles.empty() ? 0 : kTitleHeight);
+  const int64_t first_top = height;
+  for (const int64_t w : widths) width += w + kBorder;
+  for (const int64_t h : heights) height += h + kBorder;
+  check_arg(width <= kMaxImagePixels / height, "contact_sheet", "expected at most ",
+            kMaxImagePixels, " pixels, got ", width, " x ", height);
+
+  at::Tensor sheet = at::full({height, width, 3}, kPaper, at::kByte);  // (H, W, 3)
+  int64_t left = kBorder;
+  for (size_t column = 0; column < widths.size(); ++column) {
+    if (!titles.empty()) draw_title(titles[column], left, widths[column], sheet);
+    int64_t top = first_top;
+    for (size_t row = 0; row < rows.size(); ++row) {
+      if (column < rows[row].size()) {
+        const Image& image = rows[row][column];
+        sheet.narrow(0, top, image.height()).narrow(1, left, image.width()).copy_(image.pixels);
+      }
+      top += heights[row] + kBorder;
+    }
+    left += widths[column] + kBorder;
+  }
+  return {sheet};
+}
+
+}  // namespace lexel

@@ -1,0 +1,138 @@
+#include <algorithm>
+#include <csetjmp>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <png.h>
+
+#include "kernels/check.h"
+#include "tokenizers/io/codecs.h"
+
+namespace lexel::codecs {
+namespace {
+
+// libpng is C: its errors leave by longjmp, so nothing with a destructor lives in the frames between.
+struct Decoder {
+  png_structp png = nullptr;
+  png_infop info = nullptr;
+  const uint8_t* next = nullptr;
+  size_t left = 0;
+  char message[128] = "is truncated";
+
+  explicit Decoder(const Encoded& from) : next(from.data), left(from.bytes) {
+    png = png_create_read_struct(PNG_LIBPNG_VER_STRING, this, on_error, on_warning);
+    if (png) info = png_create_info_struct(png);
+    check(info != nullptr, ErrorKind::kInternal, "libpng: out of memory");
+    png_set_read_fn(png, this, read);
+    png_set_user_limits(png, kMaxImagePixels,
+                        kMaxImagePixels);  // the area is checked after the header
+  }
+  ~Decoder() { png_destroy_read_struct(&png, &info, nullptr); }
+
+  [[noreturn]] static void on_error(png_structp png, png_const_charp message) {
+    auto* self = static_cast<Decoder*>(png_get_error_ptr(png));
+    std::snprintf(self->message, sizeof self->message, "%s", message);
+    png_longjmp(png, 1);
+  }
+  static void on_warning(png_structp, png_const_charp) {}
+  static void read(png_structp png, png_bytep to, size_t count) {
+    auto* self = static_cast<Decoder*>(png_get_io_ptr(png));
+    if (count > self->left) png_error(png, "is truncated");
+    std::memcpy(to, self->next, count);
+    self->next += count;
+    self->left -= count;
+  }
+
+  bool read_header() {
+    if (setjmp(png_jmpbuf(png))) return false;
+    png_read_info(png, info);
+    return true;
+  }
+
+  // After this every row is RGBA, 8 bits. Returns the number of passes, 0 on failure.
+  int start() {
+    if (setjmp(png_jmpbuf(png))) return 0;
+    png_set_expand(png);
+    png_set_scale_16(png);
+    png_set_gray_to_rgb(png);
+    png_set_add_alpha(png, 0xFF, PNG_FILLER_AFTER);
+    const int passes = png_set_interlace_handling(png);
+    png_read_update_info(png, info);
+    return passes;
+  }
+
+  bool read_row(uint8_t* row) {
+    if (setjmp(png_jmpbuf(png))) return false;
+    png_read_row(png, row, nullptr);
+    return true;
+  }
+
+  bool finish() {
+    if (setjmp(png_jmpbuf(png))) return false;
+    png_read_end(png, info);
+    return true;
+  }
+
+  int orientation() {
+    png_bytep exif = nullptr;
+    png_uint_32 bytes = 0;
+    return png_get_eXIf_1(png, info, &bytes, &exif) ? exif_orientation(exif, bytes) : 1;
+  }
+
+  [[noreturn]] void report(const Encoded& from) const {
+    fail(ErrorKind::kBadData, from.name,
+         message[0] == 'i' ? ": " : ": is not a sound PNG file: ", message);
+  }
+};
+
+}  // namespace
+
+ImageHeader png_header(const Encoded& from) {
+  // Signature 8, length 4, "IHDR", width 4, height 4: always the first chunk.
+  check(from.bytes >= 24, ErrorKind::kBadData, from.name, ": is truncated");
+  check(std::memcmp(from.data + 12, "IHDR", 4) == 0, ErrorKind::kBadData, from.name,
+        ": is not a sound PNG file: no IHDR");
+  return {"png", png_get_uint_32(from.data + 16), png_get_uint_32(from.data + 20)};
+}
+
+Image decode_png(const Encoded& from) {
+  const ImageHeader header = png_header(from);
+  check_size(from.name, header.width, header.height);
+  Decoder decoder(from);
+  if (!decoder.read_header()) decoder.report(from);
+  const int passes = decoder.start();
+  if (passes == 0) decoder.report(from);
+  Image image = empty_image(header.width, header.height);
+  uint8_t* rgb = image.pixels.data_ptr<uint8_t>();
+  // An interlaced file fills the picture pass by pass and needs all rows at once, others only one.
+  const size_t stride = static_cast<size_t>(4 * header.width);
+  const bool whole = passes > 1;
+  const std::unique_ptr<uint8_t[]> rgba(
+      new uint8_t[stride * static_cast<size_t>(whole ? header.height : 1)]);
+  for (int pass = 0; pass < passes; ++pass) {
+    for (int64_t y = 0; y < header.height; ++y) {
+      uint8_t* row = rgba.get() + (whole ? stride * static_cast<size_t>(y) : 0);
+      if (!decoder.read_row(row)) decoder.report(from);
+      if (pass + 1 == passes) blend_on_white(row, rgb + 3 * header.width * y, header.width);
+    }
+  }
+  if (!decoder.finish()) decoder.report(from);
+  return upright(image, decoder.orientation());
+}
+
+std::vector<uint8_t> encode_png(const Image& image) {
+  png_image job = {};
+  job.version = PNG_IMAGE_VERSION;
+  job.width = static_cast<png_uint_32>(image.width());
+  job.height = static_cast<png_uint_32>(image.height());
+  job.format = PNG_FORMAT_RGB;
+  std::vector<uint8_t> data(PNG_IMAGE_PNG_SIZE_MAX(job));
+  png_alloc_size_t bytes = data.size();
+  const bool done = png_image_write_to_memory(&job, data.data(), &bytes, 0,
+                                              image.pixels.data_ptr<uint8_t>(), 0, nullptr);
+  check(done, ErrorKind::kInternal, "PNG encoder: ", job.message);
+  data.resize(bytes);
+  return data;
+}
+
+}  // namespace lexel::codecs

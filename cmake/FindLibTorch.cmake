@@ -87,6 +87,10 @@ if(LibTorch_ROOT)
     add_library(LibTorch::cpu SHARED IMPORTED)
     set_target_properties(LibTorch::cpu PROPERTIES IMPORTED_LOCATION "${LibTorch_ROOT}/lib/libtorch_cpu.so")
     target_link_libraries(LibTorch::cpu INTERFACE LibTorch::c10)
+    # at::parallel_for is a header of OpenMP pragmas: without -fopenmp it runs on one thread. The runtime is LibTorch's own.
+    file(GLOB _gomp "${LibTorch_ROOT}/lib/libgomp*.so*")
+    target_compile_options(LibTorch::cpu INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+    target_link_libraries(LibTorch::cpu INTERFACE ${_gomp})
   endif()
 
   # --- the CUDA half: only with a toolkit of the wheel's major version and the libraries that libtorch_cuda needs

@@ -16,6 +16,13 @@ void list_quantizer(Quantizer& quantizer, const Config& config, ParameterList& l
 /// x / max(||x||, 1e-12) along the last axis; x itself unless the config normalises.
 at::Tensor normalized(const Config& config, const at::Tensor& x);
 
+/// Nearest code of each latent, both normalised if the config says so; no gradient.
+///
+/// latents  (B, N, code_width) float32
+/// codes    (K, code_width) float32
+/// returns  (B, N) int64
+at::Tensor nearest_ids(const Config& config, const at::Tensor& latents, const at::Tensor& codes);
+
 struct Quantized {
   at::Tensor latents;  // (B, N, code_width) float32, normalised if the config says so
   at::Tensor codes;    // the chosen codes, likewise; gradient to the codebook only

@@ -47,7 +47,7 @@ at::Tensor equalised_linear(const at::Tensor& x, const at::Tensor& weight, const
 
 // The low-pass filter [1 3 3 1] x [1 3 3 1] / 64 on each channel.
 at::Tensor blur(const at::Tensor& x, int64_t stride, int64_t padding) {
-  const at::Tensor row = at::tensor({1.0, 3.0, 3.0, 1.0}, x.options()) / 8;
+  const at::Tensor row = at::tensor({1.0, 3.0, 3.0, 1.0}, at::kFloat).to(x.options()) / 8;
   const at::Tensor kernel = row.unsqueeze(1) * row;  // (4, 4)
   return convolve(x, kernel.expand({x.size(1), 1, 4, 4}), {}, stride, padding, x.size(1));
 }

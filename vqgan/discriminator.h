@@ -1,8 +1,10 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <concepts>
 #include <cstdint>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/parameters.h"
@@ -20,6 +22,7 @@ struct DiscriminatorConfig {
 
 /// Calls visitor(name, field) once for each field.
 template <class AnyDiscriminatorConfig, class Visitor>
+requires std::same_as<std::remove_const_t<AnyDiscriminatorConfig>, DiscriminatorConfig>
 void visit_fields(AnyDiscriminatorConfig& c, Visitor&& visitor) {
   visitor(std::string("image_size"), c.image_size);
   visitor(std::string("channel_base"), c.channel_base);

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <concepts>
 #include <cstdint>
 #include <string>
+#include <type_traits>
 
 namespace lexel::vqgan {
 
@@ -25,6 +27,7 @@ struct LossWeights {
 
 /// Calls visitor(name, field) once for each field.
 template <class AnyLossWeights, class Visitor>
+requires std::same_as<std::remove_const_t<AnyLossWeights>, LossWeights>
 void visit_fields(AnyLossWeights& w, Visitor&& visitor) {
   visitor(std::string("codebook"), w.codebook);
   visitor(std::string("commitment"), w.commitment);

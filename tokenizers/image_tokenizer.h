@@ -1,7 +1,6 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <string>
 
@@ -11,16 +10,16 @@ namespace lexel {
 
 /// What a loaded tokenizer is.
 struct TokenizerInfo {
-  std::string kind;                  // "vit_vqgan"
-  std::string name;                  // file name of the model
-  int64_t image_size = 0;            // pixels, square
+  std::string kind;                         // "vit_vqgan"
+  std::string name;                         // file name of the model
+  int64_t image_size = 0;                   // pixels, square
   int64_t grid_height = 0, grid_width = 0;  // tokens
-  int64_t codebook_size = 0;         // K
+  int64_t codebook_size = 0;                // K
   int64_t parameter_count = 0;
   std::string codebook_fingerprint;  // SHA-256, hex: token files carry it
   Preprocess preprocess;
   std::string license;
-  std::string provenance;            // JSON
+  std::string provenance;  // JSON
 };
 
 /// Pictures to tokens and back. Thread-safe for concurrent calls; no gradients.

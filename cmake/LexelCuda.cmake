@@ -1,7 +1,10 @@
 # Turns CUDA on where it can be built and sets LEXEL_HAVE_CUDA; LEXEL_CUDA=ON makes a missing part an error.
 
 set(LEXEL_HAVE_CUDA OFF)
-if(LibTorch_cuda_FOUND)
+set(LEXEL_NO_CUDA_WHY "")
+if(LEXEL_CUDA STREQUAL "OFF")
+  set(LEXEL_NO_CUDA_WHY "(LEXEL_CUDA=OFF)")
+elseif(LibTorch_cuda_FOUND)
   if(NOT CMAKE_CUDA_ARCHITECTURES)
     # A100, H100 (with wgmma), B200, RTX 50. Before enable_language: CMake 3.25 would take 75.
     set(CMAKE_CUDA_ARCHITECTURES "80;90a;100;120" CACHE STRING "CUDA architectures")
@@ -21,4 +24,6 @@ if(LibTorch_cuda_FOUND)
   set(LEXEL_HAVE_CUDA ON)
 elseif(LEXEL_CUDA STREQUAL "ON")
   message(FATAL_ERROR "LEXEL_CUDA=ON, but ${LibTorch_cuda_WHY}")
+else()
+  set(LEXEL_NO_CUDA_WHY "(${LibTorch_cuda_WHY})")
 endif()

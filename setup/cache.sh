@@ -9,7 +9,8 @@ die() { say "$*"; exit 1; }
 
 # A fresh folder beside its final place, so that a rename ends the work; gone however the script ends.
 make_scratch() {
-  mkdir -p "$cache" || die "cannot write to $cache"
+  mkdir -p "$cache" 2>/dev/null || die "cannot write to $cache"
+  find "$cache" -maxdepth 1 -name 'setup.*' -mmin +600 -exec rm -rf {} +  # of a run that was killed
   scratch=$(mktemp -d "$cache/setup.XXXXXX") || die "cannot write to $cache"
   chmod 755 "$scratch"
   trap 'rm -rf "$scratch"' EXIT
@@ -32,6 +33,6 @@ pip() {
 # depend on the Python version; asking for one tag makes every machine get the same files.
 fetch_wheels() {
   pip download --no-deps --no-cache-dir --require-hashes --requirement "$here/$1" --dest "$scratch/wheels" \
-    --only-binary=:all: --python-version 3.11 --platform manylinux_2_28_x86_64 --platform manylinux_2_25_x86_64 \
-    --platform manylinux2014_x86_64 --platform any >&2 || die "could not download the wheels of setup/$1 (is PyPI reachable?)"
+    --only-binary=:all: --python-version 3.11 --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 \
+    --platform manylinux_2_25_x86_64 --platform manylinux_2_18_x86_64 --platform manylinux2014_x86_64 --platform any >&2 || die "could not download the wheels of setup/$1 (is PyPI reachable?)"
 }

@@ -54,8 +54,10 @@ at::Tensor start_from_kmeans(Model& model, const at::Tensor& patches, int64_t ro
 
 /// How often each code was used, over a sliding window of about 1 / (1 - decay) observations.
 struct CodebookUsage {
-  at::Tensor counts;      // (K) float32, decayed
-  at::Tensor unused_for;  // (K) int64, observations since the code was last chosen
+  at::Tensor counts;         // (K) float32, decayed
+  at::Tensor unused_for;     // (K) int64, observations since the code was last chosen
+  at::Tensor since_restart;  // (K) int64, observations since the code was last moved
+  int64_t observations = 0;
   double decay = 0.99;
 
   CodebookUsage(int64_t codebook_size, at::Device device);
@@ -84,7 +86,8 @@ struct EmaCodes {
   at::Tensor counts;  // (K) float32
   at::Tensor sums;    // (K, code_width) float32
   double decay = 0.99;
-  double smoothing = 1e-5;  // Laplace, so that a code without rows keeps a finite place
+  double smoothing = 1e-5;       // Laplace, so that a code without rows keeps a finite place
+  double restart_weight = 0.25;  // counts of a code that was just restarted
 
   /// As if every code had been chosen `weight` times at its present place.
   EmaCodes(const Model& model, double weight);

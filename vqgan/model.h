@@ -36,7 +36,11 @@ Model model_layout(const Config& config);
 ///             + Q D + Q
 ///   encoder   P D + D + N D + stack(Z)      decoder   Z D + D + N D + stack(O)      quantizer   K
 ///   Z
-/// The convolution stages and the linear path add what list_encoder and list_decoder say.
+/// With stride s, C channels and M = 3 or 6 maps, what the options change:
+///   linear path  + (Z - 1) (P + 1) in the encoder, + Z P in the decoder
+///   stem     + 27 s^2 C + C + depth 2 (9 C^2 + C); the patch map becomes C (patch_size / s)^2 D + D
+///   refine   + (27 s^2 C + C) [linear path] + depth 2 (9 C^2 + C) + (9 C + 1) M s^2;
+///            O becomes C (patch_size / s)^2
 ParameterList parameters(Model& model);
 
 /// The same list with nothing but the decoder marked as trained: encoder and codebook stay as they

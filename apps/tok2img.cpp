@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/cat.h>
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <map>
 
@@ -86,19 +87,28 @@ std::map<std::string, Image> read_originals(const Tok2ImgOptions& options, const
   return originals;
 }
 
+/// A roughly square sheet; each picture beside its original where that is known.
 void write_sheet(const Tok2ImgOptions& options, const TokenFile& file,
                  const std::vector<Image>& drawn) {
   const std::map<std::string, Image> originals = read_originals(options, file);
-  std::vector<std::vector<Image>> pairs;
+  const size_t a_row = static_cast<size_t>(
+      std::ceil(std::sqrt(static_cast<double>(drawn.size()) / (originals.empty() ? 1.0 : 2.0))));
+  std::vector<std::vector<Image>> rows;
   for (size_t i = 0; i < drawn.size(); ++i) {
-    const auto original = originals.find(file.pictures[i].name);
-    if (original == originals.end()) {
-      pairs.push_back({drawn[i]});
-    } else {
-      pairs.push_back({original->second, drawn[i]});
+    if (i % a_row == 0) rows.emplace_back();
+    if (!originals.empty()) {
+      const auto original = originals.find(file.pictures[i].name);
+      check(original != originals.end(), ErrorKind::kUsage, "--originals: no picture named ",
+            file.pictures[i].name);
+      rows.back().push_back(original->second);
     }
+    rows.back().push_back(drawn[i]);
   }
-  write_image(options.sheet, contact_sheet(pairs));
+  std::vector<std::string> titles;
+  for (size_t i = 0; i < rows.front().size(); ++i) {
+    titles.emplace_back(originals.empty() ? "" : i % 2 == 0 ? "original" : "tokens");
+  }
+  write_image(options.sheet, contact_sheet(rows, titles));
 }
 
 }  // namespace

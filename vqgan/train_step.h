@@ -31,8 +31,10 @@ struct TrainSetup {
 
 struct GeneratorStep {
   at::Tensor total;  // 0-d float32; call total.backward()
-  LossTerms terms;   // "loss" (the total), then "codebook", "commitment", "l2", ... as used
-  Forward forward;   // of this step: ids for usage, pictures for the discriminator
+  LossTerms
+      terms;  // "loss" (the total), then "l2", "l1", "logit_laplace", "perceptual", "adversarial",
+              // "adaptive_weight", "codebook", "commitment" as used
+  Forward forward;  // of this step: ids for usage, pictures for the discriminator
 };
 
 /// One forward pass of the tokenizer and its weighted loss. Terms of weight 0 and of absent nets
@@ -42,7 +44,8 @@ struct GeneratorStep {
 /// images   (B, 3, H, W) float32 in [0, 1]
 /// step     from 0
 /// quantized  as in forward()
-/// throws   Error(kUsage) on weights that cannot be, or a discriminator of another picture size
+/// throws   Error(kUsage) on weights that cannot be, without any reconstruction loss, or with a
+///          discriminator of another picture size
 /// source   Yu et al. 2021, arXiv:2110.04627, section 3.3
 GeneratorStep generator_step(const Model& model, const TrainSetup& setup, const at::Tensor& images,
                              int64_t step, const at::Tensor& quantized = {});
@@ -60,7 +63,8 @@ struct DiscriminatorStep {
 /// R1 on the real ones, times the interval, in float32 whatever `compute` (its second derivatives
 /// are small).
 ///
-/// images, reconstructions  (B, 3, S, S) in [0, 1]; reconstructions are clamped to it
+/// images, reconstructions  (B, 3, S, S) float32; reconstructions as Forward::pictures gives them, not
+///          clamped, so that the discriminator sees what the generator is judged by
 /// throws   Error(kUsage) when there is no discriminator
 DiscriminatorStep discriminator_step(const TrainSetup& setup, const at::Tensor& images,
                                      const at::Tensor& reconstructions, int64_t step);

@@ -54,9 +54,8 @@ $(programs): $(build)/build.ninja FORCE | setup
 	@$(cmake_build) --target programs
 
 demo/sheet.png: $(programs) $(model) $(pictures)
-	@mkdir -p demo
+	@mkdir -p demo/back
 	$(build)/bin/img2tok --model $(model) $(pictures) demo/pictures.tok.safetensors
-	$(build)/bin/tok2img --model $(model) demo/pictures.tok.safetensors demo/back
-	$(build)/bin/tok2img --model $(model) --originals assets/pictures --sheet $@ demo/pictures.tok.safetensors
+	$(build)/bin/tok2img --model $(model) demo/pictures.tok.safetensors demo/back --sheet $@ --originals $(pictures)
 
 FORCE:

@@ -182,6 +182,7 @@ Image decode_jpeg(const Encoded& from) {
   if (!decoder.read_header(from)) decoder.report(from);
   const int64_t width = decoder.info.image_width, height = decoder.info.image_height;
   check_size(from.name, width, height);
+  const int orientation = decoder.orientation();  // the markers are gone after the last row
   if (!decoder.start()) decoder.report(from);
   const bool cmyk = decoder.info.out_color_space == JCS_CMYK;
   Image image = empty_image(width, height);
@@ -193,7 +194,7 @@ Image decode_jpeg(const Encoded& from) {
   } else if (!decoder.read_rows(pixels, static_cast<size_t>(3 * width))) {
     decoder.report(from);
   }
-  return upright(image, decoder.orientation());
+  return upright(image, orientation);
 }
 
 std::vector<uint8_t> encode_jpeg(const Image& image) {

@@ -1,5 +1,6 @@
 // BMP, GIF (first frame) and binary PGM/PPM through stb_image, which reads on with zeros where a file
 // ends early. So the lengths are checked here first.
+#include <cctype>
 #include <climits>
 #include <cstring>
 #include <memory>
@@ -66,12 +67,22 @@ void check_gif(const Encoded& from) {
   }
 }
 
-// The pixels are the end of the file, so their number of bytes alone is a lower bound of its length.
+// "P6", width, height, largest level, each after blanks and comments; then one blank and the pixels.
 void check_pnm(const Encoded& from, const ImageHeader& header) {
+  size_t at = 2;
+  for (int number = 0; number < 3; ++number) {
+    for (; at < from.bytes && (std::isspace(from.data[at]) || from.data[at] == '#'); ++at) {
+      if (from.data[at] != '#') continue;
+      while (at < from.bytes && from.data[at] != '\n') ++at;
+    }
+    while (at < from.bytes && std::isdigit(from.data[at])) ++at;
+  }
   const int64_t channels = from.data[1] == '6' ? 3 : 1;
   const int64_t depth = stbi_is_16_bit_from_memory(from.data, static_cast<int>(from.bytes)) ? 2 : 1;
-  const int64_t bytes = header.width * header.height * channels * depth;
-  if (bytes > static_cast<int64_t>(from.bytes) - 7) truncated(from);
+  if (static_cast<int64_t>(at) + 1 + header.width * header.height * channels * depth >
+      static_cast<int64_t>(from.bytes)) {
+    truncated(from);
+  }
 }
 
 }  // namespace

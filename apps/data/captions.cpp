@@ -1,0 +1,168 @@
+#include "apps/data/captions.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cstdint>
+#include <filesystem>
+#include <sstream>
+#include <vector>
+
+#include "kernels/check.h"
+#include "tokenizers/io/atomic_file.h"
+
+namespace lexel::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kMaxTextBytes = 1LL << 26;
+
+std::string read_text(const std::string& path) {
+  const std::vector<uint8_t> data = read_file(path, kMaxTextBytes);
+  return {data.begin(), data.end()};
+}
+
+void append_utf8(uint32_t code, std::string& text) {
+  const auto add = [&](uint32_t byte) { text += static_cast<char>(byte); };
+  if (code < 0x80) {
+    add(code);
+  } else if (code < 0x800) {
+    add(0xC0 | code >> 6), add(0x80 | (code & 63));
+  } else if (code < 0x10000) {
+    add(0xE0 | code >> 12), add(0x80 | (code >> 6 & 63)), add(0x80 | (code & 63));
+  } else {
+    add(0xF0 | code >> 18), add(0x80 | (code >> 12 & 63)), add(0x80 | (code >> 6 & 63)),
+        add(0x80 | (code & 63));
+  }
+}
+
+void erase_all(const std::string& what, std::string& text) {
+  for (size_t at; (at = text.find(what)) != std::string::npos;) text.erase(at, what.size());
+}
+
+std::string without_selector(std::string text) {
+  erase_all("\xEF\xB8\x8F", text);  // U+FE0F
+  return text;
+}
+
+// The five entities of XML, and white space to single blanks.
+std::string plain_text(std::string text) {
+  static const std::pair<std::string, std::string> kEntities[] = {
+      {"&lt;", "<"}, {"&gt;", ">"}, {"&quot;", "\""}, {"&apos;", "'"}, {"&amp;", "&"}};
+  for (const auto& [entity, sign] : kEntities) {
+    for (size_t at = 0; (at = text.find(entity, at)) != std::string::npos; at += sign.size()) {
+      text.replace(at, entity.size(), sign);
+    }
+  }
+  std::istringstream words(text);
+  std::string result;
+  for (std::string word; words >> word;) result += (result.empty() ? "" : " ") + word;
+  return result;
+}
+
+// What stands between <name ...> and </name>, from `at` on; moves `at` past it. Not a parser of XML: enough for the
+// metadata of files that one program wrote.
+bool next_element(const std::string& xml, const std::string& name, size_t end, size_t& at,
+                  std::string& content) {
+  const size_t open = xml.find("<" + name, at);
+  if (open == std::string::npos || open >= end) return false;
+  const size_t start = xml.find('>', open);
+  const size_t close = xml.find("</" + name + ">", start == std::string::npos ? open : start);
+  if (start == std::string::npos || close == std::string::npos || close > end) return false;
+  content = xml.substr(start + 1, close - start - 1);
+  at = close;
+  return true;
+}
+
+void read_annotations(const std::string& path, std::map<std::string, std::string>& names) {
+  const std::string xml = read_text(path), start = "<annotation cp=\"", middle = "\" type=\"tts\">";
+  for (size_t at = 0; (at = xml.find(start, at)) != std::string::npos;) {
+    at += start.size();
+    const size_t quote = xml.find('"', at), end = xml.find('<', at);
+    if (quote == std::string::npos || end == std::string::npos ||
+        xml.compare(quote, middle.size(), middle) != 0)
+      continue;
+    const std::string name = xml.substr(quote + middle.size(), end - quote - middle.size());
+    names[without_selector(plain_text(xml.substr(at, quote - at)))] = plain_text(name);
+  }
+}
+
+}  // namespace
+
+std::string words_of_file_name(const std::string& path) {
+  std::vector<std::string> words(1);
+  for (const char sign : fs::path(path).stem().string()) {
+    const unsigned char c = static_cast<unsigned char>(sign);
+    if (std::isalpha(c) || c >= 0x80) {
+      words.back() += static_cast<char>(std::tolower(c));
+    } else if (!words.back().empty()) {
+      words.emplace_back();
+    }
+  }
+  std::erase(words, "");
+  if (words.size() > 1 && words.back().size() == 1) words.pop_back();
+  std::string result;
+  for (const std::string& word : words) result += (result.empty() ? "" : " ") + word;
+  return result;
+}
+
+std::string first_word(const std::string& path) {
+  const std::string words = words_of_file_name(path);
+  return words.empty() ? fs::path(path).stem().string() : words.substr(0, words.find(' '));
+}
+
+std::string emoji_of_file_name(const std::string& path) {
+  std::string stem = fs::path(path).stem().string(), result;
+  erase_all("emoji_u", stem);
+  if (stem.size() == 2 && std::isupper(static_cast<unsigned char>(stem[0])) &&
+      std::isupper(static_cast<unsigned char>(stem[1]))) {
+    for (const char letter : stem)
+      append_utf8(0x1F1E6 + static_cast<uint32_t>(letter - 'A'), result);
+    return result;
+  }
+  std::ranges::replace(stem, '_', ' ');
+  std::ranges::replace(stem, '-', ' ');
+  std::istringstream codes(stem);
+  uint32_t code = 0;
+  while (codes >> std::hex >> code) {
+    if (code > 0x10FFFF) return "";
+    append_utf8(code, result);
+  }
+  return codes.eof() ? without_selector(result) : "";
+}
+
+std::map<std::string, std::string> read_emoji_names(const std::string& root) {
+  std::map<std::string, std::string> names;
+  for (const char* folder : {"annotations", "annotationsDerived"}) {
+    read_annotations(root + "/usr/share/unicode/cldr/common/" + folder + "/en.xml", names);
+  }
+  return names;
+}
+
+std::string svg_caption(const std::string& svg) {
+  const size_t end = svg.find("</metadata>");
+  if (end == std::string::npos) return "";
+  size_t at = svg.find("<metadata");
+  std::string title, subject, keyword, keywords;
+  if (at == std::string::npos || at > end) return "";
+  size_t from = at;
+  if (next_element(svg, "dc:title", end, from, title)) title = plain_text(title);
+  from = at;
+  if (next_element(svg, "dc:subject", end, from, subject)) {
+    for (size_t i = 0; next_element(subject, "rdf:li", subject.size(), i, keyword);) {
+      keyword = plain_text(keyword);
+      if (!keyword.empty() && keyword.find('<') == std::string::npos)
+        keywords += (keywords.empty() ? "" : ", ") + keyword;
+    }
+  }
+  if (title.find('<') != std::string::npos) title.clear();
+  return title.empty() || keywords.empty() ? title + keywords : title + ": " + keywords;
+}
+
+std::string sidecar_caption(const std::string& path) {
+  if (!fs::exists(path)) return "";
+  const std::string text = read_text(path);
+  return plain_text(text.substr(0, text.find('\n')));
+}
+
+}  // namespace lexel::data

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "apps/data/sets.h"
+
+namespace lexel::data {
+
+/// "Polar-bear_02.png" gives "polar bear": words in lower case, numbers and single trailing letters dropped.
+std::string words_of_file_name(const std::string& path);
+
+/// The first word of words_of_file_name; the whole name when it has no word.
+std::string first_word(const std::string& path);
+
+/// The code points in an emoji's file name ("emoji_u1f470_1f3fb.png", "1F470-1F3FB.png", flags "AC.png"), UTF-8,
+/// without variation selectors; empty when it names none.
+std::string emoji_of_file_name(const std::string& path);
+
+/// Emoji (UTF-8, without variation selectors) to English name, from CLDR's annotation files below `root`.
+std::map<std::string, std::string> read_emoji_names(const std::string& root);
+
+/// Title and keywords of an Openclipart SVG: "title: keyword, keyword". Empty when it has neither.
+std::string svg_caption(const std::string& svg);
+
+/// First line of a text file, without a comment's "="; empty when there is no such file.
+std::string sidecar_caption(const std::string& path);
+
+}  // namespace lexel::data

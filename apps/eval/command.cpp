@@ -15,11 +15,13 @@ CLI::App* define_eval(CLI::App& lexel, EvalTokenizerOptions& options) {
   add_model_option(*tokenizer, options.model);
   tokenizer->add_option("--output", options.output, "Also write the report as JSON")
       ->option_text("FILE");
-  tokenizer->add_option("--sheet", options.sheet, "Contact sheet: original | reconstruction | floors")
+  tokenizer
+      ->add_option("--sheet", options.sheet, "Contact sheet: original | reconstruction | floors")
       ->option_text("FILE");
   tokenizer
-      ->add_option("--perceptual", options.perceptual,
-                   "EfficientNet-Lite0 weights (lexel data fetch perceptual) for the Frechet distance")
+      ->add_option(
+          "--perceptual", options.perceptual,
+          "EfficientNet-Lite0 weights (lexel data fetch perceptual) for the Frechet distance")
       ->option_text("FILE");
   tokenizer
       ->add_option("--centres", options.centres,
@@ -39,7 +41,8 @@ CLI::App* define_eval(CLI::App& lexel, EvalTokenizerOptions& options) {
   tokenizer->add_flag("--skip-bad", options.skip_bad, "Leave out pictures that cannot be read");
   add_quiet_option(*tokenizer, options.quiet);
   tokenizer->footer(
-      "Pictures meet the model as its file says (crop, kernel, size), and are compared at that size.\n"
+      "Pictures meet the model as its file says (crop, kernel, size), and are compared at that "
+      "size.\n"
       "Example: lexel eval tokenizer data/skimage-heldout-00000.tar --output skimage.json");
   return eval;
 }

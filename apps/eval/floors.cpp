@@ -23,7 +23,8 @@ at::Tensor nearest_patches(const at::Tensor& pictures, const at::Tensor& centres
   const auto match = kernels::codebook_lookup(patches.flatten(0, 1).contiguous(), centres,
                                               kernels::CodeMetric::kL2);
   return vqgan::from_patches(centres.index_select(0, match.ids).view(patches.sizes()),
-                             pictures.size(2) / patch_size, pictures.size(3) / patch_size, patch_size);
+                             pictures.size(2) / patch_size, pictures.size(3) / patch_size,
+                             patch_size);
 }
 
 at::Tensor read_patch_centres(const std::string& path) {

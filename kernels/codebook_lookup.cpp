@@ -10,6 +10,7 @@
 
 #include "kernels/check.h"
 #include "kernels/cpu/codebook_lookup.h"
+#include "kernels/cuda/table.h"
 
 namespace lexel::kernels {
 namespace {
@@ -61,9 +62,13 @@ CodebookMatch codebook_lookup(const at::Tensor& rows, const at::Tensor& codes, C
   CodebookMatch match{at::empty({rows.size(0)}, rows.options().dtype(at::kLong)),
                       at::empty({rows.size(0)}, rows.options())};
   if (rows.size(0) == 0) return match;
+  const bool l2 = metric == CodeMetric::kL2;
+  if (rows.is_cuda()) {
+    cuda_kernels().codebook_lookup(rows, codes, l2, match.ids, match.score);
+    return match;
+  }
   cpu::codebook_lookup(rows.const_data_ptr<float>(), rows.size(0), codes.const_data_ptr<float>(),
-                       codes.size(0), rows.size(1), metric == CodeMetric::kL2,
-                       match.ids.mutable_data_ptr<int64_t>(),
+                       codes.size(0), rows.size(1), l2, match.ids.mutable_data_ptr<int64_t>(),
                        match.score.mutable_data_ptr<float>());
   return match;
 }

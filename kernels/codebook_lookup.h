@@ -10,8 +10,9 @@ enum class CodeMetric {
 };
 
 struct CodebookMatch {
-  at::Tensor ids;    // (N) int64, in [0, K)
-  at::Tensor score;  // (N) float32: the dot product (kCosine) or the squared distance (kL2) of the winner
+  at::Tensor ids;  // (N) int64, in [0, K)
+  at::Tensor
+      score;  // (N) float32: the dot product (kCosine) or the squared distance (kL2) of the winner
 };
 
 /// Nearest code of each row; the lowest index wins a tie. Memory is O(N), never O(N K).

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -26,9 +25,9 @@ struct Parameter {
   std::vector<int64_t> shape;
   Init init;
   at::Tensor* tensor = nullptr;
-  std::string group{};   // learning-rate group of the trainer: "" is the common one
-  bool decay = true;     // weight decay applies (matrices, not biases, norms, positions, codes)
-  bool trained = true;   // false: a fixed table or statistic, saved but never given to an optimizer
+  std::string group{};  // learning-rate group of the trainer: "" is the common one
+  bool decay = true;    // weight decay applies (matrices, not biases, norms, positions, codes)
+  bool trained = true;  // false: a fixed table or statistic, saved but never given to an optimizer
 };
 
 /// A model is a plain struct of tensors with one function that lists them in order. Everything that

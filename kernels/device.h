@@ -1,0 +1,15 @@
+#pragma once
+
+#include <c10/core/Device.h>
+#include <string>
+
+namespace lexel {
+
+/// The device of a --device option: "cpu", "cuda" (the first GPU), "cuda:N", or "auto" (the first GPU where one can be
+/// used, else the CPU). CUDA code and libtorch_cuda are loaded only when a GPU is asked for, and by "auto" only
+/// where a driver is found. Call it before the first work with tensors: LibTorch looks for CUDA once.
+///
+/// throws   Error(kUsage) on another name; Error(kUnsupported) with the reason when the GPU cannot be used
+at::Device resolve_device(const std::string& name);
+
+}  // namespace lexel

@@ -70,6 +70,8 @@ at::Device cuda_device(const std::string& name, int index) {
   } catch (const Error& error) {
     fail(error.kind(), "device ", name, ": ", error.what());
   }
+  check(count != kernels::kLoadedTooLate, ErrorKind::kInternal, "device ", name,
+        ": resolve_device must be called before the first work with tensors");
   check(count > 0, ErrorKind::kUnsupported, "device ", name,
         ": LibTorch finds no GPU that it can use");
   check(index < count, ErrorKind::kUnsupported, "device ", name, ": this machine has ", count,

@@ -12,9 +12,8 @@
 namespace lexel::kernels {
 namespace {
 
-/// Number of GPUs that LibTorch can use; 0 also when its CUDA half was loaded too late to be taken into account.
 int device_count() {
-  return at::detail::getCUDAHooks().hasCUDART() ? c10::cuda::device_count() : 0;
+  return at::detail::getCUDAHooks().hasCUDART() ? c10::cuda::device_count() : kLoadedTooLate;
 }
 
 void codebook_lookup(const at::Tensor& rows, const at::Tensor& codes, bool l2, at::Tensor& ids,

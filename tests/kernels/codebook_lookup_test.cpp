@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "tests/support/expect_error.h"
+#include "tests/support/gpu.h"
 #include "tests/support/random_tensor.h"
 
 namespace lexel::kernels {
@@ -61,12 +62,22 @@ class OnlyTarget {
   }
 };
 
-/// Runs `check` with each target that this machine has, the reference's executable meaning first.
+/// codebook_lookup on the GPU, with tensors of the CPU.
+CodebookMatch on_gpu(const at::Tensor& rows, const at::Tensor& codes, CodeMetric metric) {
+  const CodebookMatch match = codebook_lookup(rows.to(at::kCUDA), codes.to(at::kCUDA), metric);
+  return {match.ids.cpu(), match.score.cpu()};
+}
+
+/// Runs `check` with the reference, the GPU where there is one, and each target that this machine has.
 template <class Check>
 void on_every_path(Check&& check) {
   {
     SCOPED_TRACE("reference");
     check(codebook_lookup_reference);
+  }
+  if (tests::kHasGpu) {
+    SCOPED_TRACE("GPU");
+    check(on_gpu);
   }
   for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
     SCOPED_TRACE(hwy::TargetName(target));
@@ -170,6 +181,11 @@ struct Shape {
   int64_t num_rows, num_codes, width;
 };
 
+// Nothing divides anything; 9 x 1111 x 1024 and 17 x 4201 x 257 take two chunks of codes.
+constexpr Shape kShapes[] = {{1, 1, 1},       {1, 2, 1},       {3, 1, 5},      {7, 47, 3},
+                             {8, 48, 8},      {9, 49, 33},     {65, 1021, 32}, {300, 513, 31},
+                             {9, 1111, 1024}, {17, 4201, 257}, {2, 40000, 32}};
+
 void PrintTo(const Shape& shape, std::ostream* out) {
   *out << shape.num_rows << "x" << shape.num_codes << "x" << shape.width;
 }
@@ -190,12 +206,20 @@ TEST_P(CodebookLookupShapes, EveryTargetFindsTheWinnersOfFloat64) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, CodebookLookupShapes,
-                         testing::Values(Shape{1, 1, 1}, Shape{1, 2, 1}, Shape{3, 1, 5},
-                                         Shape{7, 47, 3}, Shape{8, 48, 8}, Shape{9, 49, 33},
-                                         Shape{65, 1021, 32}, Shape{300, 513, 31},
-                                         Shape{9, 1111, 1024}, Shape{17, 4201, 257},
-                                         Shape{2, 40000, 32}));
+INSTANTIATE_TEST_SUITE_P(All, CodebookLookupShapes, testing::ValuesIn(kShapes));
+
+TEST(CodebookLookup, TheGpuFindsTheWinnersOfFloat64) {
+  if (!tests::kHasGpu) GTEST_SKIP() << "this machine has no GPU";
+  for (const auto& [num_rows, num_codes, width] : kShapes) {
+    SCOPED_TRACE(num_codes);
+    const at::Tensor rows = random_tensor(3, {num_rows, width});
+    const at::Tensor codes = random_tensor(4, {num_codes, width});
+    for (const CodeMetric metric : kMetrics) {
+      const CodebookMatch match = on_gpu(rows, codes, metric);
+      expect_winners(match, codebook_lookup_reference(rows, codes, metric), rows, codes, metric);
+    }
+  }
+}
 
 TEST(CodebookLookup, LargestCodebook) {
   const at::Tensor codes = random_tensor(5, {262144, 4});
@@ -217,6 +241,7 @@ TEST(CodebookLookup, NumberOfThreadsChangesNothing) {
   const at::Tensor rows = random_tensor(8, {500, 32});
   const at::Tensor codes = random_tensor(9, {3000, 32});
   const int threads = at::get_num_threads();
+  at::set_num_threads(3);
   const CodebookMatch many = codebook_lookup(rows, codes, CodeMetric::kL2);
   at::set_num_threads(1);
   const CodebookMatch one = codebook_lookup(rows, codes, CodeMetric::kL2);

@@ -1,5 +1,7 @@
 #include "kernels/device.h"
 
+#include <ATen/ops/zeros.h>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -54,6 +56,18 @@ TEST(ResolveDevice, AGpuIsFoundByAutoAndByName) {
   EXPECT_EQ(resolve_device("auto"), at::Device(at::kCUDA, 0));
   expect_error(ErrorKind::kUnsupported, "device cuda:99: this machine has",
                [] { resolve_device("cuda:99"); });
+}
+
+// In a process of its own (a death test that is executed anew), because LibTorch's answer lasts as long as it.
+TEST(CudaKernelsDeathTest, PluginAfterABackwardPassIsTooLate) {
+  if (!std::filesystem::exists(LEXEL_CUDA_PLUGIN)) GTEST_SKIP() << "built without CUDA";
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto load_late = [] {
+    at::zeros({2}).requires_grad_().sum().backward();
+    const int count = kernels::cuda_kernels().device_count();
+    std::_Exit(count == kernels::kLoadedTooLate ? 7 : 8);
+  };
+  EXPECT_EXIT(load_late(), testing::ExitedWithCode(7), "");
 }
 
 TEST(CudaKernels, PluginLoadsWhereItWasBuiltAndIsNamedWhereItWasNot) {

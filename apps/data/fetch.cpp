@@ -39,7 +39,7 @@ constexpr Special kSpecials[] = {
 class ScratchFolder {
  public:
   explicit ScratchFolder(const std::string& parent) {
-    path_ = parent + "/fetch-XXXXXX";
+    path_ = fs::absolute(parent).string() + "/fetch-XXXXXX";  // programs run in it
     check(::mkdtemp(path_.data()) != nullptr, ErrorKind::kIo, parent,
           ": cannot make a folder in it");
   }

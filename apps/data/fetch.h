@@ -7,10 +7,10 @@
 namespace lexel::data {
 
 struct FetchOptions {
-  std::vector<std::string> sets;  // names of `lexel data list`, or "all"
-  std::string output = "data";    // folder, made when it is not there
-  std::string debs;    // folder with downloaded .deb files, used before apt-get; may be empty
-  bool force = false;  // also what is there already
+  std::vector<std::string> sets = {};  // names of `lexel data list`, or "all"
+  std::string output = "data";         // folder, made when it is not there
+  std::string debs = {};  // folder with downloaded .deb files, used before apt-get; may be empty
+  bool force = false;     // also what is there already
 };
 
 /// Fetches each set and packs it (pack.h); the packages are unpacked below `output` for that time only. No root needed:

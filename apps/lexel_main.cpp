@@ -1,5 +1,7 @@
 #include "apps/command_line.h"
+#include "apps/eval/command.h"
 #include "apps/programs.h"
+#include "apps/train/command.h"
 
 namespace lexel::cli {
 namespace {
@@ -36,18 +38,28 @@ int main(int argc, char** argv) {
   using namespace lexel::cli;
   InfoOptions info;
   ImportOptions import;
+  EvalTokenizerOptions eval;
+  TrainOptions train;
+  for (int i = 0; i < argc; ++i) train.command += (i > 0 ? " " : "") + std::string(argv[i]);
   CLI::App* parsed = nullptr;
   const auto define = [&](CLI::App& app) {
     parsed = &app;
     app.require_subcommand(1);
     define_info(app, info);
     define_import(app, import);
+    define_eval(app, eval);
+    define_train(app, train);
     app.footer("lexel COMMAND --help explains a command.");
   };
   return run_command_line("lexel", "COMMAND [OPTIONS] ...",
                           "Train, evaluate and look into Lexel's models.", argc, argv, define, [&] {
                             const Programs& programs = load_programs();
                             if (parsed->got_subcommand("info")) return programs.info(info);
+                            if (parsed->got_subcommand("eval")) {
+                              if (eval.model.empty()) eval.model = default_model_path();
+                              return programs.eval_tokenizer(eval);
+                            }
+                            if (parsed->got_subcommand("train")) return programs.train_tokenizer(train);
                             return programs.import(import);
                           });
 }

@@ -20,6 +20,12 @@ const Programs kPrograms = {
     [](const Tok2ImgOptions& o) { return entry<Tok2ImgOptions, run_tok2img>("tok2img", o); },
     [](const InfoOptions& o) { return entry<InfoOptions, run_info>("lexel info", o); },
     [](const ImportOptions& o) { return entry<ImportOptions, run_import>("lexel import", o); },
+    [](const EvalTokenizerOptions& o) {
+      return entry<EvalTokenizerOptions, run_eval_tokenizer>("lexel eval tokenizer", o);
+    },
+    [](const TrainOptions& o) {
+      return entry<TrainOptions, run_train_tokenizer>("lexel train tokenizer", o);
+    },
 };
 
 }  // namespace

@@ -1,6 +1,8 @@
 #pragma once
 
+#include "apps/eval/options.h"
 #include "apps/options.h"
+#include "apps/train/options.h"
 
 namespace lexel::cli {
 
@@ -11,6 +13,8 @@ struct Programs {
   int (*tok2img)(const Tok2ImgOptions&);
   int (*info)(const InfoOptions&);
   int (*import)(const ImportOptions&);
+  int (*eval_tokenizer)(const EvalTokenizerOptions&);
+  int (*train_tokenizer)(const TrainOptions&);
 };
 
 /// The table, from the library beside this executable, which is loaded now: LibTorch takes a third of a

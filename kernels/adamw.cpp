@@ -1,6 +1,7 @@
 #include "kernels/adamw.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <cmath>
 

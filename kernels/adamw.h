@@ -1,7 +1,6 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-
 #include <cstdint>
 
 namespace lexel::kernels {
@@ -13,7 +12,7 @@ struct AdamWOptions {
   double epsilon = 1e-8;
   double weight_decay = 0.0;
   double gradient_scale = 1.0;  // multiplies the gradient first: what clipping by norm needs
-  int64_t step = 1;             // number of this update, from 1: corrects the moments' start at zero
+  int64_t step = 1;  // number of this update, from 1: corrects the moments' start at zero
 };
 
 /// One AdamW update in place: with g the scaled gradient,

@@ -14,6 +14,9 @@ struct LossWeights {
   double codebook = 1.0;  // pulls the chosen codes to the latents; 0 where codes are EMA averages
   double commitment = 0.25;         // beta of equation 1
   double l2 = 1.0;                  // mean squared error of the pictures
+  // Above 0: each picture's l2 and commitment are divided by (its own mean squared error, as a
+  // constant, + this number), so that smooth pictures count as much as busy ones; not in the paper.
+  double relative_floor = 0.0;
   double l1 = 0.0;                  // mean absolute error of the pictures; not in the paper
   double logit_laplace = 0.1;       // only for the decoder output "logit_laplace"
   double perceptual = 0.1;          // EfficientNet-Lite0 distance, our stand-in for the paper's VGG
@@ -32,6 +35,7 @@ void visit_fields(AnyLossWeights& w, Visitor&& visitor) {
   visitor(std::string("codebook"), w.codebook);
   visitor(std::string("commitment"), w.commitment);
   visitor(std::string("l2"), w.l2);
+  visitor(std::string("relative_floor"), w.relative_floor);
   visitor(std::string("l1"), w.l1);
   visitor(std::string("logit_laplace"), w.logit_laplace);
   visitor(std::string("perceptual"), w.perceptual);

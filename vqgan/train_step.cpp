@@ -22,6 +22,17 @@ struct Sum {
   }
 };
 
+/// Mean squared difference of each picture, (B).
+at::Tensor mean_square(const at::Tensor& a, const at::Tensor& b) {
+  return (a - b).square().flatten(1).mean(1);
+}
+
+/// The commitment loss with each picture multiplied by its importance.
+at::Tensor weighted_commitment(const Forward& pass, const at::Tensor& importance) {
+  const at::Tensor distance = (pass.latents - pass.codes.detach()).square().sum(-1);  // (B, N)
+  return (distance.mean(1) * importance).mean();
+}
+
 const at::Tensor& last_layer(const Model& model) {
   return model.config.refine_width > 0 ? model.decoder.refine.out.weight
                                        : model.decoder.stack.head.weight;
@@ -63,7 +74,17 @@ GeneratorStep generator_step(const Model& model, const TrainSetup& setup, const 
   const Forward pass = forward(model, images, setup.compute, quantized);
   Sum sum;
   // The reconstruction losses come first: the adaptive weight is measured against their sum.
-  if (weights.l2 > 0) sum.add("l2", l2_loss(pass.pictures, images), weights.l2);
+  at::Tensor importance;  // (B), of each picture; undefined: all count alike
+  if (weights.relative_floor > 0) {
+    importance = (mean_square(pass.pictures.detach(), images) + weights.relative_floor).reciprocal();
+  }
+  if (weights.l2 > 0) {
+    const at::Tensor l2 = l2_loss(pass.pictures, images);
+    sum.add("l2", l2,
+            importance.defined()
+                ? (mean_square(pass.pictures, images) * importance).mean() * weights.l2
+                : l2 * weights.l2);
+  }
   if (weights.l1 > 0) sum.add("l1", l1_loss(pass.pictures, images), weights.l1);
   if (weights.logit_laplace > 0 && model.config.output == "logit_laplace") {
     sum.add("logit_laplace", logit_laplace_loss(pass.output, images), weights.logit_laplace);
@@ -79,7 +100,10 @@ GeneratorStep generator_step(const Model& model, const TrainSetup& setup, const 
     sum.add("codebook", codebook_loss(pass.latents, pass.codes), weights.codebook);
   }
   if (weights.commitment > 0) {
-    sum.add("commitment", commitment_loss(pass.latents, pass.codes), weights.commitment);
+    const at::Tensor commitment = commitment_loss(pass.latents, pass.codes);
+    sum.add("commitment", commitment,
+            importance.defined() ? weighted_commitment(pass, importance) * weights.commitment
+                                 : commitment * weights.commitment);
   }
   sum.terms.insert(sum.terms.begin(), {"loss", sum.total.detach()});
   return {sum.total, std::move(sum.terms), pass};

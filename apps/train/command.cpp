@@ -1,0 +1,59 @@
+#include "apps/train/command.h"
+
+#include "apps/command_line.h"
+
+namespace lexel::cli {
+
+CLI::App* define_train(CLI::App& lexel, TrainOptions& options) {
+  CLI::App* train = lexel.add_subcommand("train", "Train a model on pictures");
+  train->require_subcommand(1);
+  CLI::App* tokenizer =
+      train->add_subcommand("tokenizer", "Train a picture tokenizer (ViT-VQGAN) by a recipe");
+  tokenizer->add_option("--recipe", options.recipe, "Recipe, such as recipes/lexel-128.json")
+      ->option_text("FILE");
+  tokenizer->add_option("--data", options.data, "Pictures: files, folders, tars, .txt lists")
+      ->required()
+      ->option_text("INPUT...");
+  tokenizer->add_option("--output", options.output, "Folder of the run: model, checkpoint, report")
+      ->required()
+      ->option_text("FOLDER");
+  tokenizer->add_flag("--resume", options.resume, "Go on from the checkpoint in the folder");
+  tokenizer->add_option("--set", options.settings, "Change a field of the recipe (may be repeated)")
+      ->option_text("KEY=VALUE");
+  tokenizer->add_option("--minutes", options.minutes, "Stop after so much training")
+      ->check(CLI::Range(0.01, 1e6))
+      ->option_text("N");
+  tokenizer->add_option("--steps", options.steps, "Stop after so many steps")
+      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000'000}))
+      ->option_text("N");
+  tokenizer->add_option("--batch", options.batch, "Pictures a forward pass")
+      ->check(CLI::Range(int64_t{1}, int64_t{65536}))
+      ->option_text("N");
+  tokenizer->add_option("--seed", options.seed, "Seed of weights, crops and restarts")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 62))
+      ->option_text("N");
+  add_device_option(*tokenizer, options.device);
+  tokenizer->add_option("--workers", options.workers, "Threads that decode pictures and cut crops")
+      ->check(CLI::Range(int64_t{1}, int64_t{256}))
+      ->capture_default_str()
+      ->option_text("N");
+  tokenizer->add_option("--cache-mb", options.cache_mb, "Memory for decoded pictures, MiB")
+      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}))
+      ->capture_default_str()
+      ->option_text("N");
+  tokenizer
+      ->add_option("--weights", options.weights, "Matrices in the model file: fp32, bf16 or fp16")
+      ->check(CLI::IsMember({"fp32", "bf16", "fp16"}))
+      ->capture_default_str()
+      ->option_text("TYPE");
+  add_quiet_option(*tokenizer, options.quiet);
+  tokenizer->footer(
+      "Writes model.safetensors, checkpoint.safetensors, metrics.jsonl, report.html and "
+      "samples.png into\n"
+      "the folder. Ctrl-C stops with a checkpoint, and --resume goes on bit for bit.\n"
+      "Example: lexel train tokenizer --recipe recipes/lexel-128.json --data data/*.tar --output "
+      "runs/first");
+  return train;
+}
+
+}  // namespace lexel::cli

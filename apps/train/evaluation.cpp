@@ -1,0 +1,123 @@
+#include "apps/train/evaluation.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/bincount.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/codebook_lookup.h"
+#include "tokenizers/io/image.h"
+#include "vqgan/patches.h"
+
+namespace lexel::train {
+namespace {
+
+constexpr int64_t kBatch = 25;  // pictures of a forward pass
+
+at::Tensor to_unit(const at::Tensor& bytes, at::Device device) {
+  return bytes.to(device).to(at::kFloat).div(255.0);
+}
+
+}  // namespace
+
+at::Tensor psnr(const at::Tensor& a, const at::Tensor& b) {
+  const at::Tensor error =
+      (a.clamp(0.0, 1.0) - b.clamp(0.0, 1.0)).square().flatten(1).mean(1);  // (B)
+  return error.clamp_min(1e-10).log10().mul(-10.0);
+}
+
+Floor floor_of(const at::Tensor& images, const at::Tensor& centres, int64_t patch_size) {
+  const at::NoGradGuard no_grad;
+  double mosaic = 0.0, kmeans = 0.0;
+  for (int64_t i = 0; i < images.size(0); i += kBatch) {
+    const at::Tensor x = to_unit(images.slice(0, i, i + kBatch), at::kCPU);
+    const int64_t grid = x.size(2) / patch_size;
+    const at::Tensor patches = vqgan::to_patches(x, patch_size);  // (B, N, 3 P P)
+    const at::Tensor colours = patches.unflatten(2, {3, patch_size * patch_size});
+    const at::Tensor flat = colours.mean(3, /*keepdim=*/true).expand_as(colours).flatten(2);
+    mosaic += psnr(vqgan::from_patches(flat, grid, grid, patch_size), x).sum().item<double>();
+    if (!centres.defined()) continue;
+    const auto match = kernels::codebook_lookup(patches.flatten(0, 1).contiguous(), centres,
+                                                kernels::CodeMetric::kL2);
+    const at::Tensor nearest = centres.index_select(0, match.ids).view(patches.sizes());
+    kmeans += psnr(vqgan::from_patches(nearest, grid, grid, patch_size), x).sum().item<double>();
+  }
+  const double count = double(images.size(0));
+  return {mosaic / count,
+          centres.defined() ? kmeans / count : std::numeric_limits<double>::quiet_NaN()};
+}
+
+Evaluation evaluate(const vqgan::Model& model, const std::vector<HeldOutSet>& sets,
+                    at::ScalarType compute, at::Device device, int64_t shown) {
+  const at::NoGradGuard no_grad;
+  Evaluation result;
+  const int64_t codes = model.config.codebook_size;
+  const int64_t tokens = model.config.image_size / model.config.patch_size *
+                         (model.config.image_size / model.config.patch_size);
+  at::Tensor counts = at::zeros({codes}, at::kLong);
+  std::vector<at::Tensor> originals, reconstructions;
+  int64_t sets_left = int64_t(sets.size());
+  for (const HeldOutSet& set : sets) {
+    int64_t to_show =
+        shown / std::max<int64_t>(sets_left--, 1);  // what small sets leave goes to the next
+    shown -= std::min(to_show, set.images.size(0));
+    SetResult scores{set.name, set.images.size(0)};
+    for (int64_t i = 0; i < set.images.size(0); i += kBatch) {
+      const at::Tensor x = to_unit(set.images.slice(0, i, i + kBatch), device);
+      const auto pass = vqgan::forward(model, x, compute);
+      const auto free = vqgan::forward(
+          model, x, compute, at::full({x.size(0), tokens}, false, x.options().dtype(at::kBool)));
+      scores.psnr += psnr(pass.pictures, x).sum().item<double>();
+      scores.unquantized += psnr(free.pictures, x).sum().item<double>();
+      counts += at::bincount(pass.ids.flatten().cpu(), {}, codes);
+      if (const int64_t keep = std::min(to_show, x.size(0)); keep > 0) {
+        originals.push_back(x.slice(0, 0, keep).cpu());
+        reconstructions.push_back(pass.pictures.slice(0, 0, keep).clamp(0.0, 1.0).cpu());
+        to_show -= keep;
+      }
+    }
+    scores.psnr /= double(std::max<int64_t>(scores.pictures, 1));
+    scores.unquantized /= double(std::max<int64_t>(scores.pictures, 1));
+    result.sets.push_back(scores);
+  }
+  if (!originals.empty()) {
+    result.originals = at::cat(originals);
+    result.reconstructions = at::cat(reconstructions);
+  }
+  const double total = double(std::max<int64_t>(counts.sum().item<int64_t>(), 1));
+  const at::Tensor share = counts.to(at::kDouble).div(total);
+  result.usage = double(counts.gt(0).sum().item<int64_t>()) / double(codes);
+  result.perplexity = std::exp(-(share * share.clamp_min(1e-30).log()).sum().item<double>());
+  return result;
+}
+
+void write_sample_strip(const std::string& path, const at::Tensor& pictures, int64_t count) {
+  // Every so many, so that all sets are seen.
+  const int64_t every = std::max<int64_t>(1, pictures.size(0) / count);
+  const at::Tensor chosen = pictures.slice(0, 0, std::min(count * every, pictures.size(0)), every);
+  const int64_t size = chosen.size(2);
+  const at::Tensor strip = chosen.permute({1, 2, 0, 3}).reshape({3, size, chosen.size(0) * size});
+  write_image(path, to_image(strip));
+}
+
+void write_sample_grid(const std::string& path, const at::Tensor& originals,
+                       const at::Tensor& reconstructions, int64_t pairs_per_row) {
+  const int64_t count = originals.size(0), size = originals.size(2);
+  const int64_t rows = (count + pairs_per_row - 1) / pairs_per_row;
+  at::Tensor pairs = at::cat({originals, reconstructions}, 3);  // (n, 3, S, 2 S)
+  if (rows * pairs_per_row > count) {
+    pairs = at::cat({pairs, at::full({rows * pairs_per_row - count, 3, size, 2 * size}, 1.0f)});
+  }
+  const at::Tensor grid = pairs.view({rows, pairs_per_row, 3, size, 2 * size})
+                              .permute({2, 0, 3, 1, 4})
+                              .reshape({3, rows * size, pairs_per_row * 2 * size});
+  write_image(path, to_image(grid));
+}
+
+}  // namespace lexel::train

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace lexel::cli {
+
+/// What `lexel train tokenizer` was asked for, as plain data (see apps/options.h). Values below 0 and empty
+/// texts mean "as the recipe says".
+struct TrainOptions {
+  std::string recipe;                 // path of a recipe; with resume, of none
+  std::vector<std::string> data;      // files, folders, tars, lists
+  std::string output;                 // folder of the run: checkpoint, metrics, report, model
+  bool resume = false;                // go on from the checkpoint in `output`
+  std::vector<std::string> settings;  // "key=value" of recipe fields
+  double minutes = -1;
+  int64_t steps = -1;
+  int64_t batch = -1;
+  int64_t seed = -1;
+  std::string device = "auto";  // "cpu", "cuda", "auto"
+  int64_t workers = 1;          // loader threads
+  int64_t cache_mb = 4096;      // memory for decoded pictures, MiB
+  std::string weights =
+      "bf16";           // dtype of matrices in the final model file: "fp32", "bf16", "fp16"
+  std::string command;  // the command line, for the model's provenance
+  bool quiet = false;
+};
+
+/// Trains a picture tokenizer and writes into the run's folder: recipe.json, metrics.jsonl, report.html,
+/// samples.png, checkpoint.safetensors (what --resume needs) and, at the end, model.safetensors.
+/// SIGINT and SIGTERM stop it after the step at hand with a checkpoint.
+///
+/// returns  0
+/// throws   Error(kUsage) on options, recipe or data that cannot be; Error(kBadData) when the loss or a
+///          gradient is not finite or the loss explodes, naming step and culprit; Error(kIo)
+int run_train_tokenizer(const TrainOptions& options);
+
+}  // namespace lexel::cli

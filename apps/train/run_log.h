@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace lexel::train {
+
+/// The metrics of a run as JSON lines. Each line is one object with a "type": "start", "step" or "eval".
+class RunLog {
+ public:
+  /// Opens or makes the file and cuts it to `bytes`: what came after the checkpoint is run again.
+  /// throws   Error(kIo)
+  RunLog(const std::string& path, int64_t bytes);
+
+  /// Appends a line and flushes it. `json` is the text of one object.
+  void append(const std::string& json);
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  std::string path_;
+  int64_t bytes_;
+};
+
+/// Writes report.html from metrics.jsonl and the sample pictures of the folder: curves of losses, PSNR with
+/// its floors, usage and rate, and the samples of each evaluation, all inside the one file.
+void write_report(const std::string& folder);
+
+}  // namespace lexel::train

@@ -2,17 +2,14 @@
 
 #include <ATen/ops/empty.h>
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
-#include <fcntl.h>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <utility>
 
 #include "kernels/check.h"
 #include "tokenizers/io/atomic_file.h"
+#include "tokenizers/io/mapped_file.h"
 
 namespace lexel {
 namespace {
@@ -32,21 +29,6 @@ constexpr Dtype kDtypes[] = {
     {"I64", at::kLong},   {"I32", at::kInt},    {"I16", at::kShort}, {"I8", at::kChar},
     {"U8", at::kByte},    {"U16", at::kUInt16}, {"BOOL", at::kBool},
 };
-
-std::shared_ptr<const uint8_t> map_file(const std::string& path, uint64_t& bytes) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  check(descriptor >= 0, ErrorKind::kIo, path, ": ", std::strerror(errno));
-  const std::shared_ptr<const int> closer(&descriptor, [](const int* d) { ::close(*d); });
-  struct stat status = {};
-  check(::fstat(descriptor, &status) == 0, ErrorKind::kIo, path, ": ", std::strerror(errno));
-  check(S_ISREG(status.st_mode), ErrorKind::kIo, path, ": not a regular file");
-  bytes = static_cast<uint64_t>(status.st_size);
-  if (bytes == 0) return nullptr;  // mmap refuses; parse() says that it is too short
-  void* const start = ::mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, descriptor, 0);
-  check(start != MAP_FAILED, ErrorKind::kIo, path, ": ", std::strerror(errno));
-  return {static_cast<const uint8_t*>(start),
-          [bytes](const uint8_t* p) { ::munmap(const_cast<uint8_t*>(p), bytes); }};
-}
 
 // The header as JSON. Stops at depth 4 (the format has 3) and at a key that an object holds twice.
 json parse_header(const uint8_t* text, uint64_t bytes, const std::string& name) {
@@ -140,15 +122,13 @@ void check_tiling(const std::map<std::string, SafetensorsFile::Entry>& entries, 
 
 }  // namespace
 
-SafetensorsFile::SafetensorsFile(const std::string& path) : name_(path) {
-  data_ = map_file(path, bytes_);
-  parse();
-}
+SafetensorsFile::SafetensorsFile(const std::string& path) : SafetensorsFile(map_file(path)) {}
 
 SafetensorsFile::SafetensorsFile(std::vector<uint8_t> content, const std::string& name)
-    : name_(name), bytes_(content.size()) {
-  const auto owner = std::make_shared<const std::vector<uint8_t>>(std::move(content));
-  data_ = {owner, owner->data()};
+    : SafetensorsFile(in_memory(std::move(content), name)) {}
+
+SafetensorsFile::SafetensorsFile(const MappedFile& file)
+    : name_(file.name), data_(file.data), bytes_(file.bytes) {
   parse();
 }
 

@@ -9,6 +9,8 @@
 
 namespace lexel {
 
+struct MappedFile;
+
 /// A .safetensors file opened for reading: its header is checked in full when it is opened, its
 /// tensors are copied out of the mapped file when they are asked for. Any content is safe to open.
 class SafetensorsFile {
@@ -43,6 +45,7 @@ class SafetensorsFile {
   std::map<std::string, at::Tensor> tensors() const;
 
  private:
+  explicit SafetensorsFile(const MappedFile& file);
   void parse();
 
   std::string name_;

@@ -57,7 +57,7 @@ TEST(ConfigJson, WrongTypesAreNamed) {
     vqgan_config_from_json(replaced(json, "\"output\":\"rgb\"", "\"output\":3"), "x");
   });
   expect_error(ErrorKind::kBadData, "nested",
-               [&] { vqgan_config_from_json(replaced(json, "256", "{}"), "x"); });
+               [&] { vqgan_config_from_json(replaced(json, "256", "{\"a\":1}"), "x"); });
   expect_error(ErrorKind::kBadData, "not a JSON object", [] { vqgan_config_from_json("[", "x"); });
 }
 

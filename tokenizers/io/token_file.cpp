@@ -1,0 +1,243 @@
+#include "tokenizers/io/token_file.h"
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <charconv>
+#include <nlohmann/json.hpp>
+#include <zlib.h>
+
+#include "kernels/check.h"
+#include "tokenizers/image_tokenizer.h"
+#include "tokenizers/io/config_json.h"
+#include "tokenizers/io/fields_json.h"
+#include "tokenizers/io/safetensors.h"
+#include "tokenizers/io/token_check.h"
+
+namespace lexel {
+namespace {
+
+/// The part of a TokenFile that is lexel.config.
+struct TokenConfig {
+  std::string tokenizer_kind, codebook_fingerprint, model_name;
+  int64_t codebook_size = 0, grid_height = 0, grid_width = 0;
+};
+
+template <class AnyConfig, class Visitor>
+requires std::is_same_v<std::remove_const_t<AnyConfig>, TokenConfig>
+void visit_fields(AnyConfig& c, Visitor&& visitor) {
+  visitor(std::string("tokenizer_kind"), c.tokenizer_kind);
+  visitor(std::string("codebook_fingerprint"), c.codebook_fingerprint);
+  visitor(std::string("model_name"), c.model_name);
+  visitor(std::string("codebook_size"), c.codebook_size);
+  visitor(std::string("grid_height"), c.grid_height);
+  visitor(std::string("grid_width"), c.grid_width);
+}
+
+void validate(const TokenConfig& c) {
+  const auto in_range = [](const char* field, int64_t value, int64_t high) {
+    check_arg(value >= 1 && value <= high, "token file", field, ": expected 1 to ", high, ", got ",
+              value);
+  };
+  in_range("codebook_size", c.codebook_size, INT32_MAX);
+  in_range("grid_height", c.grid_height, 65536);
+  in_range("grid_width", c.grid_width, 65536);
+}
+
+TokenConfig config_of(const TokenFile& file) {
+  return {file.tokenizer_kind, file.codebook_fingerprint, file.model_name,
+          file.codebook_size,  file.grid_height,          file.grid_width};
+}
+
+/// ids  int32, contiguous
+int64_t checksum(const at::Tensor& ids) {
+  return static_cast<int64_t>(
+      ::crc32_z(0, static_cast<const Bytef*>(ids.const_data_ptr()), ids.nbytes()));
+}
+
+const std::string& metadata_of(const SafetensorsFile& source, const std::string& key) {
+  const auto found = source.metadata().find(key);
+  check(found != source.metadata().end(), ErrorKind::kBadData, source.name(),
+        ": not a Lexel token file: metadata \"", key, "\" is missing");
+  return found->second;
+}
+
+void check_format(const SafetensorsFile& source) {
+  const std::string& kind = metadata_of(source, "lexel.kind");
+  check(kind == "tokens", ErrorKind::kBadData, source.name(),
+        ": expected tokens, got a file of kind \"", kind, "\"");
+  const std::string& format = metadata_of(source, "lexel.format");
+  int version = 0;
+  const auto parsed = std::from_chars(format.data(), format.data() + format.size(), version);
+  check(parsed.ec == std::errc() && parsed.ptr == format.data() + format.size() && version >= 1,
+        ErrorKind::kBadData, source.name(), ": lexel.format: expected a version, got \"", format,
+        "\"");
+  check(version <= kTokenFormat, ErrorKind::kUnsupported, source.name(), ": token format ", version,
+        " is newer than this program, which reads up to ", kTokenFormat);
+}
+
+std::vector<std::string> parse_names(const SafetensorsFile& source) {
+  const auto flat = [](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
+    return depth < 2;
+  };
+  const auto json = nlohmann::json::parse(metadata_of(source, "lexel.names"), flat, false);
+  check(json.is_array(), ErrorKind::kBadData, source.name(), ": lexel.names is not a list");
+  std::vector<std::string> names;
+  for (const auto& name : json) {
+    check(name.is_string(), ErrorKind::kBadData, source.name(),
+          ": lexel.names: expected text, got ", name.type_name());
+    names.push_back(name.get<std::string>());
+  }
+  return names;
+}
+
+/// A tensor whose shape and dtype the header of the file already tells, before memory is taken.
+at::Tensor tensor_of(const SafetensorsFile& source, const std::string& key, at::ScalarType dtype,
+                     const std::vector<int64_t>& shape) {
+  const auto found = source.entries().find(key);
+  check(found != source.entries().end(), ErrorKind::kBadData, source.name(), ": tensor \"", key,
+        "\" is missing");
+  check(found->second.dtype == dtype && found->second.shape == shape, ErrorKind::kBadData,
+        source.name(), ": tensor \"", key, "\": expected ", dtype, " of shape ",
+        at::IntArrayRef(shape), ", got ", found->second.dtype, " of shape ",
+        at::IntArrayRef(found->second.shape));
+  return source.tensor(key);
+}
+
+/// All ids as (T, N) int32.
+at::Tensor read_ids(const SafetensorsFile& source, const TokenFile& file) {
+  const auto found = source.entries().find("tokens");
+  check(found != source.entries().end() && found->second.shape.size() == 2, ErrorKind::kBadData,
+        source.name(), ": expected tensor \"tokens\" of shape (tiles, tokens)");
+  const at::ScalarType dtype = file.codebook_size <= 65536 ? at::kUInt16 : at::kInt;
+  return tensor_of(source, "tokens", dtype,
+                   {found->second.shape[0], file.grid_height * file.grid_width})
+      .to(at::kInt);
+}
+
+void check_ids(const TokenizedPicture& picture, int64_t codebook_size, int64_t wanted_checksum,
+               const std::string& name) {
+  const int64_t low = picture.tokens.min().item<int64_t>(),
+                high = picture.tokens.max().item<int64_t>();
+  check(low >= 0 && high < codebook_size, ErrorKind::kBadData, name, ": picture \"", picture.name,
+        "\": expected ids in 0 to ", codebook_size - 1, ", got ", low < 0 ? low : high);
+  check(checksum(picture.tokens) == wanted_checksum, ErrorKind::kBadData, name, ": picture \"",
+        picture.name, "\": its checksum does not match, the tokens are damaged");
+}
+
+}  // namespace
+
+void check_token_file(const TokenFile& file) {
+  validate(config_of(file));
+  validate(file.preprocess);
+  const int64_t N = file.grid_height * file.grid_width;
+  for (const TokenizedPicture& picture : file.pictures) {
+    const Layout& layout = picture.layout;
+    check_arg(layout == make_layout(layout.width, layout.height, file.preprocess), "token file",
+              "picture \"", picture.name, "\": its layout is not that of ", layout.width, " x ",
+              layout.height, " pixels");
+    const at::Tensor& ids = picture.tokens;
+    check_arg(ids.defined() && ids.scalar_type() == at::kInt && ids.is_cpu() && ids.dim() == 2 &&
+                  ids.size(0) == layout.columns * layout.rows && ids.size(1) == N,
+              "token file", "picture \"", picture.name, "\": expected (",
+              layout.columns * layout.rows, ", ", N, ") int32 tokens, got ",
+              ids.defined() ? concat(ids.scalar_type(), " of shape ", ids.sizes()) : "none");
+    const int64_t low = ids.min().item<int64_t>(), high = ids.max().item<int64_t>();
+    check_arg(low >= 0 && high < file.codebook_size, "token file", "picture \"", picture.name,
+              "\": expected ids in 0 to ", file.codebook_size - 1, ", got ", low < 0 ? low : high);
+  }
+}
+
+TokenFile read_token_file(const std::string& path) {
+  const SafetensorsFile source(path);
+  check_format(source);
+  const auto config = fields_json::read<TokenConfig>(metadata_of(source, "lexel.config"), path);
+  TokenFile file{config.tokenizer_kind,
+                 config.codebook_fingerprint,
+                 config.model_name,
+                 config.codebook_size,
+                 config.grid_height,
+                 config.grid_width,
+                 preprocess_from_json(metadata_of(source, "lexel.preprocess"), path),
+                 {}};
+  const std::vector<std::string> names = parse_names(source);
+  const auto P = static_cast<int64_t>(names.size());
+  const at::Tensor ids = read_ids(source, file);  // (T, N)
+  const at::Tensor offsets = tensor_of(source, "offsets", at::kLong, {P + 1});
+  const at::Tensor sizes = tensor_of(source, "sizes", at::kLong, {P, 2});
+  const at::Tensor checksums = tensor_of(source, "checksums", at::kLong, {P});
+  check(source.entries().size() == 4, ErrorKind::kBadData, path, ": expected 4 tensors, got ",
+        source.entries().size());
+
+  const int64_t* row = offsets.const_data_ptr<int64_t>();
+  const int64_t* size = sizes.const_data_ptr<int64_t>();
+  check(row[0] == 0 && row[P] == ids.size(0), ErrorKind::kBadData, path, ": offsets go from ",
+        row[0], " to ", row[P], ", expected 0 to ", ids.size(0));
+  for (int64_t k = 0; k < P; ++k) {
+    TokenizedPicture picture;
+    picture.name = names[static_cast<size_t>(k)];
+    try {
+      picture.layout = make_layout(size[2 * k], size[2 * k + 1], file.preprocess);
+    } catch (const Error& error) {
+      fail(ErrorKind::kBadData, path, ": picture \"", picture.name, "\": ", error.what());
+    }
+    const int64_t tiles = picture.layout.columns * picture.layout.rows;
+    // Compared without a sum, so that no offset can overflow; the rows stay inside (T, N).
+    check(row[k] <= ids.size(0) && tiles <= ids.size(0) - row[k] && row[k + 1] == row[k] + tiles,
+          ErrorKind::kBadData, path, ": picture \"", picture.name, "\": expected ", tiles,
+          " tiles from row ", row[k], ", got rows up to ", row[k + 1], " of ", ids.size(0));
+    picture.tokens = ids.narrow(0, row[k], tiles);
+    check_ids(picture, file.codebook_size, checksums.const_data_ptr<int64_t>()[k], path);
+    file.pictures.push_back(std::move(picture));
+  }
+  return file;
+}
+
+void write_token_file(const std::string& path, const TokenFile& file) {
+  check_token_file(file);
+  const auto P = static_cast<int64_t>(file.pictures.size());
+  const at::Tensor offsets = at::empty({P + 1}, at::kLong), sizes = at::empty({P, 2}, at::kLong),
+                   checksums = at::empty({P}, at::kLong);
+  int64_t* row = offsets.data_ptr<int64_t>();
+  int64_t* size = sizes.data_ptr<int64_t>();
+  auto names = nlohmann::json::array();
+  std::vector<at::Tensor> ids = {at::empty({0, file.grid_height * file.grid_width}, at::kInt)};
+  *row = 0;
+  for (int64_t k = 0; k < P; ++k) {
+    const TokenizedPicture& picture = file.pictures[static_cast<size_t>(k)];
+    row[k + 1] = row[k] + picture.tokens.size(0);
+    size[2 * k] = picture.layout.width;
+    size[2 * k + 1] = picture.layout.height;
+    checksums.data_ptr<int64_t>()[k] = checksum(picture.tokens.contiguous());
+    names.push_back(picture.name);
+    ids.push_back(picture.tokens);
+  }
+  const at::ScalarType dtype = file.codebook_size <= 65536 ? at::kUInt16 : at::kInt;
+  write_safetensors(
+      path,
+      {{"lexel.format", std::to_string(kTokenFormat)},
+       {"lexel.kind", "tokens"},
+       {"lexel.config", fields_json::write(config_of(file))},
+       {"lexel.preprocess", to_json(file.preprocess)},
+       {"lexel.names", names.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)}},
+      {{"tokens", at::cat(ids).to(dtype)},
+       {"offsets", offsets},
+       {"sizes", sizes},
+       {"checksums", checksums}});
+}
+
+void check_same_tokenizer(const TokenFile& file, const TokenizerInfo& info) {
+  check(file.codebook_fingerprint == info.codebook_fingerprint, ErrorKind::kBadData,
+        "the tokens were made by another model: ", file.model_name, " (codebook ",
+        file.codebook_fingerprint.substr(0, 12), "), this one is ", info.name, " (codebook ",
+        info.codebook_fingerprint.substr(0, 12), ")");
+  const auto same = [&](const char* what, int64_t theirs, int64_t ours) {
+    check(theirs == ours, ErrorKind::kBadData, "the tokens of ", file.model_name, " have a ", what,
+          " of ", theirs, ", those of ", info.name, " one of ", ours);
+  };
+  same("codebook size", file.codebook_size, info.codebook_size);
+  same("grid height", file.grid_height, info.grid_height);
+  same("grid width", file.grid_width, info.grid_width);
+  same("picture size", file.preprocess.image_size, info.image_size);
+}
+
+}  // namespace lexel

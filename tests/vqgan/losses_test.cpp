@@ -184,6 +184,7 @@ TEST(LossWeights, DefaultsAreThePapers) {
   const LossWeights weights;
   EXPECT_EQ(weights.commitment, 0.25);
   EXPECT_EQ(weights.l2, 1.0);
+  EXPECT_EQ(weights.relative_floor, 0.0);
   EXPECT_EQ(weights.l1, 0.0);
   EXPECT_EQ(weights.logit_laplace, 0.1);
   EXPECT_EQ(weights.perceptual, 0.1);
@@ -196,8 +197,8 @@ TEST(LossWeights, VisitsEachFieldOnce) {
   std::string names;
   visit_fields(weights, [&](const std::string& name, auto&) { names += name + " "; });
   EXPECT_EQ(names,
-            "codebook commitment l2 l1 logit_laplace perceptual adversarial adaptive adaptive_max "
-            "discriminator_start r1_gamma r1_interval ");
+            "codebook commitment l2 relative_floor l1 logit_laplace perceptual adversarial "
+            "adaptive adaptive_max discriminator_start r1_gamma r1_interval ");
 }
 
 TEST(LossWeights, RejectsWhatCannotBe) {

@@ -131,6 +131,44 @@ TEST(GeneratorStep, AdaptiveWeightScalesTheAdversarialTerm) {
   EXPECT_TRUE(f.model.decoder.stack.head.weight.grad().defined());
 }
 
+TEST(GeneratorStep, RelativeFloorDividesEachPicturesLossByItsOwnError) {
+  const Fixture f;
+  TrainSetup setup = f.setup();
+  setup.weights.adversarial = 0;
+  setup.weights.codebook = 0;
+  setup.weights.commitment = 0;
+  setup.weights.relative_floor = 0.01;
+  const GeneratorStep step = generator_step(f.model, setup, f.images, 0);
+  double wanted = 0;
+  for (int64_t i = 0; i < 4; ++i) {
+    const double error =
+        l2_loss(step.forward.pictures.narrow(0, i, 1), f.images.narrow(0, i, 1)).item<double>();
+    wanted += error / (error + 0.01) / 4;
+  }
+  EXPECT_NEAR(step.total.item<double>(), wanted, 1e-5);
+  // The logged term stays the plain one, so that runs compare.
+  EXPECT_EQ(value(step.terms, "l2"), l2_loss(step.forward.pictures, f.images).item<double>());
+}
+
+TEST(GeneratorStep, RelativeFloorWeighsTheCommitmentAlike) {
+  const Fixture f;
+  TrainSetup setup = f.setup();
+  setup.weights.adversarial = 0;
+  setup.weights.codebook = 0;
+  setup.weights.commitment = 0.25;
+  setup.weights.relative_floor = 0.01;
+  const GeneratorStep step = generator_step(f.model, setup, f.images, 0);
+  double wanted = 0;
+  for (int64_t i = 0; i < 4; ++i) {
+    const auto of = [i](const at::Tensor& batch) { return batch.narrow(0, i, 1); };
+    const Forward& pass = step.forward;
+    const double error = l2_loss(of(pass.pictures), of(f.images)).item<double>();
+    const double distance = commitment_loss(of(pass.latents), of(pass.codes)).item<double>();
+    wanted += (error + 0.25 * distance) / (error + 0.01) / 4;
+  }
+  EXPECT_NEAR(step.total.item<double>(), wanted, 1e-5 * wanted);
+}
+
 TEST(DiscriminatorStep, TotalIsItsLossPlusR1AtItsSteps) {
   const Fixture f;
   TrainSetup setup = f.setup();

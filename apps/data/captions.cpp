@@ -151,7 +151,9 @@ std::string svg_caption(const std::string& svg) {
   if (next_element(svg, "dc:subject", end, from, subject)) {
     for (size_t i = 0; next_element(subject, "rdf:li", subject.size(), i, keyword);) {
       keyword = plain_text(keyword);
-      if (!keyword.empty() && keyword.find('<') == std::string::npos)
+      const bool noise =
+          keyword.empty() || keyword == "hash" || keyword == "unsorted";  // the library's own marks
+      if (!noise && keyword.find('<') == std::string::npos)
         keywords += (keywords.empty() ? "" : ", ") + keyword;
     }
   }

@@ -24,6 +24,11 @@ DataSet wallpapers() {
   set.rules.push_back({plasma, "usr/share/wallpapers/*/contents/images*/*", "art", Caption::kNone,
                        Family::kWallpaper, true});
   set.rules.push_back({mate, "usr/share/backgrounds/mate/nature/*", "photo", Caption::kFileName});
+  for (const char* overlay :  // drawings on nothing, white on white once blended
+       {"Arc-Colors-*", "Flow.png", "Gulp.png", "MATE-Stripes-Light.png", "Silk.png", "Spring.png",
+        "Waves.png"}) {
+    set.rules.push_back({mate, std::string("*/") + overlay, ""});
+  }
   set.rules.push_back({mate, "*_[0-9]*x[0-9]*.jpg", ""});
   set.rules.push_back(
       {mate, "usr/share/backgrounds/mate/*", "art", Caption::kNone, Family::kFirstWord});
@@ -143,12 +148,13 @@ DataSet sklearn() {
 }
 
 DataSet skimage() {
-  DataSet set{.name = "skimage",
-              .about = "scikit-image's photos and micrographs",
-              .licence = "public domain, CC0-1.0 and others (per picture: skimage/data/README.txt)",
-              .held_out = true,
-              .packages = {"python3-skimage"},
-              .rules = {}};
+  DataSet set{
+      .name = "skimage",
+      .about = "scikit-image's photos and micrographs",
+      .licence = "public domain, CC0-1.0 and others (per picture: skimage/data/_fetchers.py)",
+      .held_out = true,
+      .packages = {"python3-skimage"},
+      .rules = {}};
   for (const char* photo :
        {"astronaut.png", "brick.png", "camera.png", "cell.png", "chelsea.png", "coffee.png",
         "coins.png", "grass.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png", "moon.png",

@@ -49,7 +49,7 @@ TEST(Captions, TitleAndKeywordsOfAnSvg) {
   EXPECT_EQ(svg_caption("<svg><metadata><dc:title>A  "
                         "Pig</dc:title><dc:creator><dc:title>me</dc:title></dc:creator>"
                         "<dc:subject><rdf:Bag><rdf:li>farm</rdf:li>\n<rdf:li>animal &amp; "
-                        "food</rdf:li><rdf:li></rdf:li></rdf:Bag>"
+                        "food</rdf:li><rdf:li></rdf:li><rdf:li>hash</rdf:li></rdf:Bag>"
                         "</dc:subject></metadata></svg>"),
             "A Pig: farm, animal & food");
   EXPECT_EQ(svg_caption("<svg><metadata><dc:title>Pig</dc:title></metadata></svg>"), "Pig");

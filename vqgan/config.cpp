@@ -107,7 +107,7 @@ Config lexel_128() {
   Config config;
   config.image_size = 128;
   config.encoder = paper_stack(2, 4, 256, 1024);
-  config.decoder = paper_stack(3, 4, 256, 1024);
+  config.decoder = paper_stack(2, 4, 256, 1024);
   config.code_width = 16;
   config.linear_path = true;
   config.stem_width = 48;

@@ -84,16 +84,15 @@ std::pair<at::Tensor, at::Tensor> principal_axes(const at::Tensor& rows) {
 }  // namespace
 
 KMeans kmeans(const at::Tensor& rows, const KMeansOptions& options) {
-  check_arg(rows.dim() == 2 && rows.scalar_type() == at::kFloat && rows.is_cpu(), "kmeans",
-            "expected (M, D) float32 rows on the CPU, got ", rows.scalar_type(), " of shape ",
-            rows.sizes());
+  check_arg(rows.dim() == 2 && rows.scalar_type() == at::kFloat, "kmeans",
+            "expected (M, D) float32 rows, got ", rows.scalar_type(), " of shape ", rows.sizes());
   check_arg(options.clusters >= 1 && rows.size(0) >= options.clusters, "kmeans",
             "expected at least as many rows as clusters, got ", rows.size(0), " rows for ",
             options.clusters, " clusters");
   check_arg(options.rounds >= 0, "kmeans", "expected rounds >= 0, got ", options.rounds);
   const at::NoGradGuard no_grad;
   const int64_t count = rows.size(0), width = rows.size(1), clusters = options.clusters;
-  const auto data = rows.detach().contiguous();
+  const auto data = rows.detach().cpu().contiguous();  // sums on the CPU have one order
   Philox start(options.seed, "kmeans start");
   at::Tensor centres = options.plus_plus
                            ? plus_plus_start(data, clusters, start)
@@ -142,15 +141,14 @@ at::Tensor start_from_kmeans(Model& model, const at::Tensor& patches, int64_t ro
   const int64_t patch_pixels = 3 * config.patch_size * config.patch_size;
   check_arg(config.linear_path, "start_from_kmeans",
             "expected a config with linear_path, got none");
-  check_arg(patches.dim() == 2 && patches.size(1) == patch_pixels &&
-                patches.scalar_type() == at::kFloat && patches.is_cpu(),
-            "start_from_kmeans", "expected (M, ", patch_pixels,
-            ") float32 patches on the CPU, got ", patches.scalar_type(), " of shape ",
-            patches.sizes());
+  check_arg(
+      patches.dim() == 2 && patches.size(1) == patch_pixels && patches.scalar_type() == at::kFloat,
+      "start_from_kmeans", "expected (M, ", patch_pixels, ") float32 patches, got ",
+      patches.scalar_type(), " of shape ", patches.sizes());
   check_arg(patches.size(0) >= config.codebook_size, "start_from_kmeans", "expected at least ",
             config.codebook_size, " patches, got ", patches.size(0));
   const at::NoGradGuard no_grad;
-  const auto centred = patches - config.pixel_center;
+  const auto centred = patches.cpu() - config.pixel_center;
   const auto [all_axes, mean] = principal_axes(centred);
   const auto axes = all_axes.narrow(1, 0, config.code_width - 1);  // (3 P P, code_width - 1)
   const auto coefficients = at::matmul(centred - mean, axes);

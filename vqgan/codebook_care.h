@@ -62,9 +62,10 @@ struct CodebookUsage {
 
   CodebookUsage(int64_t codebook_size, at::Device device);
   void observe(const at::Tensor& ids);  // any shape, int64
-  double usage(
-      int64_t window) const;  // share of codes chosen in the last `window` observations, 0..1
-  double perplexity() const;  // exp of the entropy of the decayed counts, 1..K
+  /// Share of codes chosen in the last `window` observations, 0..1.
+  double usage(int64_t window) const;
+  /// Exp of the entropy of the decayed counts, 1..K.
+  double perplexity() const;
 };
 
 struct RestartOptions {

@@ -35,7 +35,7 @@ class ParityTest : public testing::Test {
     config.code_width = 16;
     config.positions = "sincos";
     config.pixel_center = 0.0;
-    model_ = model_layout(config);
+    model_ = make_model(config, 1, at::kCPU);
     assign(parameters(model_), converted());
   }
 

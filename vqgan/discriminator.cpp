@@ -46,18 +46,26 @@ at::Tensor equalised_linear(const at::Tensor& x, const at::Tensor& weight, const
 }
 
 // The low-pass filter [1 3 3 1] x [1 3 3 1] / 64 on each channel.
-at::Tensor blur(const at::Tensor& x, int64_t stride, int64_t padding) {
+at::Tensor blur(const at::Tensor& x, int64_t padding) {
   const at::Tensor row = at::tensor({1.0, 3.0, 3.0, 1.0}, at::kFloat).to(x.options()) / 8;
   const at::Tensor kernel = row.unsqueeze(1) * row;  // (4, 4)
-  return convolve(x, kernel.expand({x.size(1), 1, 4, 4}), {}, stride, padding, x.size(1));
+  return convolve(x, kernel.expand({x.size(1), 1, 4, 4}), {}, 1, padding, x.size(1));
+}
+
+// Every other pixel. A strided blur would do the same; its gradient is slow on a CPU.
+at::Tensor every_other(const at::Tensor& x) {
+  return x.slice(2, 0, x.size(2), 2)
+      .slice(3, 0, x.size(3), 2)
+      .contiguous(at::MemoryFormat::ChannelsLast);
 }
 
 at::Tensor halve(const DownBlock& block, const at::Tensor& x) {
   at::Tensor y = activate(equalised_convolution(x, block.conv1_weight, block.conv1_bias, 1, 1));
-  y = blur(y, 1, 2);  // one pixel more a side, which the strided convolution uses up
+  y = blur(y, 2);  // one pixel more a side, which the strided convolution uses up
   y = activate(equalised_convolution(y, block.conv2_weight, block.conv2_bias, 2, 0));
-  // A blur at stride 2 gives the very pixels that a 1x1 convolution of stride 2 would take.
-  const at::Tensor skip = equalised_convolution(blur(x, 2, 1), block.skip_weight, {}, 1, 0);
+  // Halved before the 1x1 convolution, which then has a quarter of the pixels to do.
+  const at::Tensor skip =
+      equalised_convolution(every_other(blur(x, 1)), block.skip_weight, {}, 1, 0);
   return (y + skip) / std::sqrt(2.0);
 }
 

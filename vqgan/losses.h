@@ -12,8 +12,8 @@ namespace lexel::vqgan {
 /// source   Yu et al. 2021, arXiv:2110.04627, equation 1 and section 3.3
 struct LossWeights {
   double codebook = 1.0;  // pulls the chosen codes to the latents; 0 where codes are EMA averages
-  double commitment = 0.25;         // beta of equation 1
-  double l2 = 1.0;                  // mean squared error of the pictures
+  double commitment = 0.25;  // beta of equation 1
+  double l2 = 1.0;           // mean squared error of the pictures
   // Above 0: each picture's l2 and commitment are divided by (its own mean squared error, as a
   // constant, + this number), so that smooth pictures count as much as busy ones; not in the paper.
   double relative_floor = 0.0;

@@ -76,7 +76,8 @@ GeneratorStep generator_step(const Model& model, const TrainSetup& setup, const 
   // The reconstruction losses come first: the adaptive weight is measured against their sum.
   at::Tensor importance;  // (B), of each picture; undefined: all count alike
   if (weights.relative_floor > 0) {
-    importance = (mean_square(pass.pictures.detach(), images) + weights.relative_floor).reciprocal();
+    importance =
+        (mean_square(pass.pictures.detach(), images) + weights.relative_floor).reciprocal();
   }
   if (weights.l2 > 0) {
     const at::Tensor l2 = l2_loss(pass.pictures, images);

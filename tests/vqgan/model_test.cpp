@@ -63,6 +63,8 @@ std::vector<Case> cases() {
 
 class ModelTest : public testing::TestWithParam<Case> {
  protected:
+  // Products this small gain nothing from more threads, and lose much on a busy machine.
+  ModelTest() { at::set_num_threads(1); }
   const Config& config() const { return GetParam().config; }
   at::Tensor images(int64_t batch) const {
     return random_uniform(9, {batch, 3, config().image_size, config().image_size});
@@ -126,6 +128,7 @@ TEST_P(ModelTest, TensorsOfOneModelMakeAnotherGiveTheSame) {
 }
 
 TEST_P(ModelTest, APictureOfABatchEqualsThatPictureAlone) {
+  at::set_num_threads(2);
   const Model model = make_model(config(), 1, at::kCPU);
   const auto pictures = images(7);
   const int64_t grid = config().image_size / config().patch_size;

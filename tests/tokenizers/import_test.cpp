@@ -66,11 +66,11 @@ INSTANTIATE_TEST_SUITE_P(Files, ImportedVitvq,
                                            Source{"et_vitvq.safetensors", 3},
                                            Source{"et_vitvq_lightning.ckpt", 3},
                                            Source{"et_vitvq_legacy.pth", 3}),
-                         [](const auto& info) {
-                           std::string name = info.param.file;
+                         [](const auto& source) {
+                           std::string name = source.param.file;
                            for (char& c : name)
                              c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
-                           return name + "_heads_" + std::to_string(info.param.heads);
+                           return name + "_heads_" + std::to_string(source.param.heads);
                          });
 
 TEST(Import, ProvenanceNamesFileAndFamily) {

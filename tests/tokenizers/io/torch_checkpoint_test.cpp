@@ -20,7 +20,7 @@ const std::string kData = LEXEL_SOURCE_DIR "/tests/data/";
 
 std::string little_endian(uint64_t value, int count) {
   std::string out;
-  for (int i = 0; i < count; ++i) out += static_cast<char>(value >> (8 * i));
+  for (int i = 0; i < count; ++i, value >>= 8) out += static_cast<char>(value);
   return out;
 }
 
@@ -139,8 +139,8 @@ TEST_P(FixtureOfTwoContainers, NoFlippedByteCrashes) {
 
 INSTANTIATE_TEST_SUITE_P(Containers, FixtureOfTwoContainers,
                          ::testing::Values("et_vitvq_lightning.ckpt", "et_vitvq_legacy.pth"),
-                         [](const auto& info) {
-                           return std::string(info.param).find("legacy") == std::string::npos
+                         [](const auto& source) {
+                           return std::string(source.param).find("legacy") == std::string::npos
                                       ? "Zip"
                                       : "Legacy";
                          });

@@ -16,8 +16,9 @@ class AtomicFile {
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
-  void write(const void* data, size_t bytes);  // throws Error(kIo) with the system's reason (disk full, ...)
-  void commit();                               // fsync, close, rename
+  void write(const void* data,
+             size_t bytes);  // throws Error(kIo) with the system's reason (disk full, ...)
+  void commit();             // fsync, close, rename
   const std::string& temporary_path() const { return temporary_; }
 
  private:

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -22,7 +21,8 @@ struct ImageHeader {
   int64_t height = 0;
 };
 
-inline constexpr int64_t kMaxImagePixels = 256'000'000;  // 16000 x 16000; refused beyond, before memory is taken
+inline constexpr int64_t kMaxImagePixels =
+    256'000'000;  // 16000 x 16000; refused beyond, before memory is taken
 
 /// Reads a picture. Grayscale is repeated over the channels, 16 bits become 8, alpha is blended on
 /// white, CMYK is converted, an ICC profile is ignored (see README), animation gives its first frame.

@@ -10,10 +10,10 @@ namespace lexel {
 
 /// One picture of a set, still encoded: bytes of a file or of a tar member, with what stands beside it.
 struct PictureBytes {
-  std::string name;          // path relative to the input, or member name without extension conflicts
-  std::string source;        // the file or tar it came from
+  std::string name;    // path relative to the input, or member name without extension conflicts
+  std::string source;  // the file or tar it came from
   std::vector<uint8_t> data;
-  std::string json;          // WebDataset: the text of the .json member of the same key; else empty
+  std::string json;  // WebDataset: the text of the .json member of the same key; else empty
 };
 
 /// A sequence of encoded pictures from files, folders (recursive, sorted by name), tars (WebDataset: one
@@ -43,7 +43,7 @@ class TarWriter {
   explicit TarWriter(const std::string& path);  // temporary file until close()
   ~TarWriter();                                 // not closed: the temporary file is removed
   void add(const std::string& member, const uint8_t* data, size_t bytes);
-  void close();                                 // flush, check, rename; throws Error(kIo)
+  void close();  // flush, check, rename; throws Error(kIo)
 
  private:
   struct State;

@@ -58,8 +58,7 @@ Evaluation evaluate(const vqgan::Model& model, const std::vector<HeldOutSet>& se
   const at::NoGradGuard no_grad;
   Evaluation result;
   const int64_t codes = model.config.codebook_size;
-  const int64_t tokens = model.config.image_size / model.config.patch_size *
-                         (model.config.image_size / model.config.patch_size);
+  const int64_t grid = model.config.image_size / model.config.patch_size;
   at::Tensor counts = at::zeros({codes}, at::kLong);
   std::vector<at::Tensor> originals, reconstructions;
   int64_t sets_left = int64_t(sets.size());
@@ -71,10 +70,11 @@ Evaluation evaluate(const vqgan::Model& model, const std::vector<HeldOutSet>& se
     for (int64_t i = 0; i < set.images.size(0); i += kBatch) {
       const at::Tensor x = to_unit(set.images.slice(0, i, i + kBatch), device);
       const auto pass = vqgan::forward(model, x, compute);
-      const auto free = vqgan::forward(
-          model, x, compute, at::full({x.size(0), tokens}, false, x.options().dtype(at::kBool)));
+      const at::Tensor free = vqgan::output_pictures(
+          model.config,
+          vqgan::decode_codes(model.decoder, model.config, pass.latents, grid, grid, compute));
       scores.psnr += psnr(pass.pictures, x).sum().item<double>();
-      scores.unquantized += psnr(free.pictures, x).sum().item<double>();
+      scores.unquantized += psnr(free, x).sum().item<double>();
       counts += at::bincount(pass.ids.flatten().cpu(), {}, codes);
       if (const int64_t keep = std::min(to_show, x.size(0)); keep > 0) {
         originals.push_back(x.slice(0, 0, keep).cpu());

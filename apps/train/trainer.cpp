@@ -19,6 +19,7 @@
 #include "kernels/philox.h"
 #include "tokenizers/io/atomic_file.h"
 #include "tokenizers/io/model_file.h"
+#include "tokenizers/io/torch_checkpoint.h"
 #include "tokenizers/vit_vqgan_file.h"
 
 namespace lexel::train {
@@ -30,8 +31,9 @@ constexpr int64_t kBatchesAhead = 8;
 constexpr int64_t kStepsBeforePlan = 20;  // of which the first are slower than all others
 constexpr double kExplosion = 100.0;      // times the usual loss
 constexpr int64_t kStepsBeforeExplosion = 50;
-constexpr int64_t kSamples = 24;                   // pictures of the sample grid
-constexpr const char* kFirstSet = "sharp photos";  // the set that best.safetensors is chosen by
+constexpr int64_t kSamples = 24;  // pictures of the sample grid
+// The set that reports lead with: it must not choose the checkpoint as well.
+constexpr const char* kReportedSet = "sharp photos";
 
 at::Device device_of(const std::string& name) {
   if (name == "auto") return at::hasCUDA() ? at::Device("cuda") : at::Device("cpu");
@@ -48,10 +50,6 @@ at::ScalarType stored_type(const std::string& name) {
   check(name == "fp16", ErrorKind::kUsage, "--weights: expected fp32, bf16 or fp16, got '", name,
         "'");
   return at::kHalf;
-}
-
-vqgan::PerceptualNet read_perceptual_net(const std::string& path, at::ScalarType, at::Device) {
-  fail(ErrorKind::kUnsupported, path, ": perceptual nets cannot be read yet");
 }
 
 double rounded(double value) { return std::round(value * 1e5) / 1e5; }
@@ -91,7 +89,7 @@ Trainer::Trainer(const cli::TrainOptions& options, const TrainRecipe& recipe)
   sampler_ = std::make_unique<CropSampler>(data_.pool, recipe);
   if (recipe.losses.perceptual > 0) {
     perceptual_ = std::make_unique<vqgan::PerceptualNet>(
-        read_perceptual_net(recipe.perceptual, compute_, device_));
+        vqgan::make_perceptual_net(read_torch_checkpoint(recipe.perceptual), compute_, device_));
   }
 
   if (options.resume) {
@@ -145,8 +143,8 @@ void Trainer::run(const volatile std::sig_atomic_t& stop) {
     evaluate_and_report();
     save();
   }
-  logged_s_ = elapsed_s();
-  logged_step_ = state_.step;
+  logged_s_ = measured_s_ = elapsed_s();
+  logged_step_ = measured_step_ = state_.step;
 
   cli::Progress progress("training", state_.plan.total_steps > 0 ? state_.plan.total_steps : -1,
                          "steps", options_.quiet);
@@ -183,9 +181,10 @@ void Trainer::run(const volatile std::sig_atomic_t& stop) {
 
 void Trainer::revise_plan() {
   const double left_s = state_.recipe.minutes * 60.0 - elapsed_s();
-  const int64_t steps = state_.step - logged_step_;
-  const double step_s = steps > 0 ? (elapsed_s() - logged_s_) / double(steps) : 0.0;
-  if (step_s > 0.0) state_.plan = state_.plan.revised(state_.step, int64_t(left_s / step_s));
+  const int64_t steps = state_.step - measured_step_;
+  if (steps <= 0) return;
+  const double step_s = (elapsed_s() - measured_s_) / double(steps);
+  state_.plan = state_.plan.revised(state_.step, int64_t(left_s / step_s));
 }
 
 void Trainer::step() {
@@ -365,6 +364,8 @@ void Trainer::evaluate_and_report() {
     logged_s_ += elapsed_s() - begin_s;
   }
   write_report(options_.output);
+  measured_s_ = elapsed_s();
+  measured_step_ = state_.step;
 }
 
 void Trainer::save() {
@@ -384,11 +385,15 @@ void Trainer::write_model(const std::string& name) {
 }
 
 void Trainer::keep_if_best(const Evaluation& result) {
-  auto chosen = std::find_if(result.sets.begin(), result.sets.end(),
-                             [](const SetResult& set) { return set.name == kFirstSet; });
-  if (chosen == result.sets.end()) chosen = result.sets.begin();
-  if (chosen->psnr <= state_.best_psnr) return;
-  state_.best_psnr = chosen->psnr;
+  double sum = 0.0;
+  int64_t count = 0;
+  for (const SetResult& set : result.sets) {
+    if (set.name == kReportedSet && result.sets.size() > 1) continue;
+    sum += set.psnr;
+    ++count;
+  }
+  if (sum / double(count) <= state_.best_psnr) return;
+  state_.best_psnr = sum / double(count);
   write_model("best.safetensors");
 }
 

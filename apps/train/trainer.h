@@ -66,6 +66,8 @@ class Trainer {
   int64_t summed_ = 0;                  // steps in `sums_`
   int64_t logged_step_ = 0;
   double logged_s_ = 0.0, logged_waited_s_ = 0.0;
+  int64_t measured_step_ = 0;  // the rate for the plan is measured from here
+  double measured_s_ = 0.0;
   std::string last_evaluation_;  // JSON, for the model's provenance
   std::string note_;             // behind the progress line
   Clock::time_point begin_;

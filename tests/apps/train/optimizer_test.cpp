@@ -1,0 +1,121 @@
+#include "apps/train/optimizer.h"
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/tensor.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/support/expect_error.h"
+
+namespace lexel::train {
+namespace {
+
+using tests::expect_error;
+
+struct TwoTensors {
+  at::Tensor a = at::full({2}, 1.0, at::kFloat), b = at::full({3}, 2.0, at::kFloat);
+  ParameterList list = {{"a", {2}, Init::zeros(), &a, "first"},
+                        {"b", {3}, Init::zeros(), &b, "second", /*decay=*/false}};
+
+  TwoTensors() { require_gradients(list, true); }
+  void set_gradients(double of_a, double of_b) {
+    a.mutable_grad() = at::full({2}, of_a, at::kFloat);
+    b.mutable_grad() = at::full({3}, of_b, at::kFloat);
+  }
+};
+
+TEST(Optimizer, FirstStepMovesEachWeightByTheRate) {
+  TwoTensors t;
+  Optimizer optimizer(t.list, {});
+  t.set_gradients(0.5, -0.1);
+  const double norm = optimizer.step(0.01, {});
+  EXPECT_NEAR(norm, std::sqrt(2 * 0.25 + 3 * 0.01), 1e-6);
+  EXPECT_NEAR(t.a[0].item<float>(), 0.99, 1e-6);
+  EXPECT_NEAR(t.b[0].item<float>(), 2.01, 1e-6);
+}
+
+TEST(Optimizer, FactorZeroLeavesAGroupAsItIs) {
+  TwoTensors t;
+  OptimizerOptions options;
+  options.weight_decay = 0.5;
+  Optimizer optimizer(t.list, options);
+  t.set_gradients(1.0, 1.0);
+  optimizer.step(0.01, {{"first", 0.0}});
+  EXPECT_EQ(t.a[0].item<float>(), 1.0f);
+  EXPECT_NE(t.b[0].item<float>(), 2.0f);
+}
+
+TEST(Optimizer, FactorZeroStopsGradients) {
+  TwoTensors t;
+  Optimizer optimizer(t.list, {});
+  optimizer.select_trained({{"first", 0.0}});
+  EXPECT_FALSE(t.a.requires_grad());
+  EXPECT_TRUE(t.b.requires_grad());
+  optimizer.select_trained({});
+  EXPECT_TRUE(t.a.requires_grad());
+}
+
+TEST(Optimizer, WeightDecayIsForMatricesOnly) {
+  TwoTensors t;
+  OptimizerOptions options;
+  options.weight_decay = 0.5;
+  Optimizer optimizer(t.list, options);
+  t.set_gradients(0.0, 0.0);
+  optimizer.step(0.1, {});
+  EXPECT_NEAR(t.a[0].item<float>(), 0.95, 1e-6);
+  EXPECT_EQ(t.b[0].item<float>(), 2.0f);
+}
+
+TEST(Optimizer, ClippingScalesTheWholeGradient) {
+  TwoTensors clipped, scaled;
+  OptimizerOptions options;
+  options.clip_norm = 1.0;
+  options.epsilon = 1.0;  // so that the size of the gradient matters
+  Optimizer with(clipped.list, options);
+  options.clip_norm = 0.0;
+  Optimizer without(scaled.list, options);
+  clipped.set_gradients(3.0, 4.0);
+  const double norm = std::sqrt(2 * 9.0 + 3 * 16.0);
+  scaled.set_gradients(3.0 / norm, 4.0 / norm);
+  EXPECT_NEAR(with.step(0.1, {}), norm, 1e-5);
+  without.step(0.1, {});
+  EXPECT_TRUE(clipped.a.detach().allclose(scaled.a.detach()));
+  EXPECT_TRUE(clipped.b.detach().allclose(scaled.b.detach()));
+}
+
+TEST(Optimizer, NamesTheGradientThatIsNotFiniteAndChangesNothing) {
+  TwoTensors t;
+  Optimizer optimizer(t.list, {});
+  t.set_gradients(1.0, NAN);
+  expect_error(ErrorKind::kBadData, "the gradient of b is not finite",
+               [&] { optimizer.step(0.1, {}); });
+  EXPECT_EQ(t.a[0].item<float>(), 1.0f);
+  EXPECT_EQ(optimizer.steps(), 0);
+}
+
+TEST(Optimizer, AveragesFollowTheWeightsAndAreSwappedExactly) {
+  TwoTensors t;
+  OptimizerOptions options;
+  options.average = 0.999;
+  Optimizer optimizer(t.list, options);
+  t.set_gradients(1.0, 1.0);
+  optimizer.step(0.1, {});
+  const at::Tensor weights = t.a.detach().clone();
+  optimizer.swap_averages();
+  // Decay of step 1: (1 + 1) / (10 + 1).
+  EXPECT_NEAR(t.a[0].item<float>(), 1.0 + (0.9 - 1.0) * (1.0 - 2.0 / 11.0), 1e-6);
+  optimizer.swap_averages();
+  EXPECT_TRUE(t.a.detach().equal(weights));
+}
+
+TEST(Optimizer, TensorsThatAreNotTrainedAreLeftOut) {
+  TwoTensors t;
+  t.list[0].trained = false;
+  const Optimizer optimizer(t.list, {});
+  EXPECT_EQ(optimizer.state().count("first/a"), 0u);
+  EXPECT_EQ(optimizer.state().count("first/b"), 1u);
+}
+
+}  // namespace
+}  // namespace lexel::train

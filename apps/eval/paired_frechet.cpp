@@ -1,5 +1,6 @@
 #include "apps/eval/paired_frechet.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/linalg_svdvals.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/tensor.h>

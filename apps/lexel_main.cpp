@@ -1,4 +1,5 @@
 #include "apps/command_line.h"
+#include "apps/data/command.h"
 #include "apps/eval/command.h"
 #include "apps/programs.h"
 #include "apps/train/command.h"
@@ -38,6 +39,7 @@ int main(int argc, char** argv) {
   using namespace lexel::cli;
   InfoOptions info;
   ImportOptions import;
+  lexel::data::FetchOptions data;
   EvalTokenizerOptions eval;
   TrainOptions train;
   for (int i = 0; i < argc; ++i) train.command += (i > 0 ? " " : "") + std::string(argv[i]);
@@ -45,21 +47,28 @@ int main(int argc, char** argv) {
   const auto define = [&](CLI::App& app) {
     parsed = &app;
     app.require_subcommand(1);
+    define_data(app, data);
+    define_train(app, train);
+    define_eval(app, eval);
     define_info(app, info);
     define_import(app, import);
-    define_eval(app, eval);
-    define_train(app, train);
-    app.footer("lexel COMMAND --help explains a command.");
+    app.footer(
+        "lexel COMMAND --help explains a command. Example: lexel info photo.tok.safetensors");
+  };
+  const auto run = [&] {
+    const Programs& programs = load_programs();
+    const std::string command = parsed->get_subcommands().front()->get_name();
+    if (command == "data") {
+      const bool fetch = parsed->get_subcommand("data")->got_subcommand("fetch");
+      return fetch ? programs.data_fetch(data) : programs.data_list(data);
+    }
+    if (command == "train") return programs.train_tokenizer(train);
+    if (command == "eval") {
+      if (eval.model.empty()) eval.model = default_model_path();
+      return programs.eval_tokenizer(eval);
+    }
+    return command == "info" ? programs.info(info) : programs.import(import);
   };
   return run_command_line("lexel", "COMMAND [OPTIONS] ...",
-                          "Train, evaluate and look into Lexel's models.", argc, argv, define, [&] {
-                            const Programs& programs = load_programs();
-                            if (parsed->got_subcommand("info")) return programs.info(info);
-                            if (parsed->got_subcommand("eval")) {
-                              if (eval.model.empty()) eval.model = default_model_path();
-                              return programs.eval_tokenizer(eval);
-                            }
-                            if (parsed->got_subcommand("train")) return programs.train_tokenizer(train);
-                            return programs.import(import);
-                          });
+                          "Train, evaluate and look into Lexel's models.", argc, argv, define, run);
 }

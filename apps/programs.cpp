@@ -1,9 +1,13 @@
 #include "apps/programs.h"
 
+#include <iostream>
+#include <sstream>
+
 #include "apps/guarded.h"
 #include "apps/img2tok.h"
 #include "apps/import.h"
 #include "apps/info.h"
+#include "apps/spool.h"
 #include "apps/tok2img.h"
 
 namespace lexel::cli {
@@ -15,11 +19,29 @@ int entry(const char* name, const Options& options) {
   return guarded(name, [&] { return work(options); });
 }
 
+int fetch_data(const data::FetchOptions& options) {
+  data::run_data_fetch(options, std::cerr);
+  return 0;
+}
+
+int list_data(const data::FetchOptions& options) {
+  std::ostringstream table;
+  data::run_data_list(options.output, table);
+  write_stdout(table.str());
+  return 0;
+}
+
 const Programs kPrograms = {
     [](const Img2TokOptions& o) { return entry<Img2TokOptions, run_img2tok>("img2tok", o); },
     [](const Tok2ImgOptions& o) { return entry<Tok2ImgOptions, run_tok2img>("tok2img", o); },
     [](const InfoOptions& o) { return entry<InfoOptions, run_info>("lexel info", o); },
     [](const ImportOptions& o) { return entry<ImportOptions, run_import>("lexel import", o); },
+    [](const data::FetchOptions& o) {
+      return entry<data::FetchOptions, fetch_data>("lexel data fetch", o);
+    },
+    [](const data::FetchOptions& o) {
+      return entry<data::FetchOptions, list_data>("lexel data list", o);
+    },
     [](const EvalTokenizerOptions& o) {
       return entry<EvalTokenizerOptions, run_eval_tokenizer>("lexel eval tokenizer", o);
     },

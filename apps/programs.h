@@ -1,5 +1,6 @@
 #pragma once
 
+#include "apps/data/fetch.h"
 #include "apps/eval/options.h"
 #include "apps/options.h"
 #include "apps/train/options.h"
@@ -13,6 +14,8 @@ struct Programs {
   int (*tok2img)(const Tok2ImgOptions&);
   int (*info)(const InfoOptions&);
   int (*import)(const ImportOptions&);
+  int (*data_fetch)(const data::FetchOptions&);
+  int (*data_list)(const data::FetchOptions&);
   int (*eval_tokenizer)(const EvalTokenizerOptions&);
   int (*train_tokenizer)(const TrainOptions&);
 };

@@ -54,8 +54,9 @@ class ProgramsTest : public ::testing::Test {
   std::string path(const std::string& name) const { return (folder_ / name).string(); }
   std::string model() const { return path("tiny.safetensors"); }
 
-  static void write_model(const std::string& file, uint64_t seed) {
-    const vqgan::Config config = tiny_config();
+  static void write_model(const std::string& file, uint64_t seed, int64_t image_size = 16) {
+    vqgan::Config config = tiny_config();
+    config.image_size = image_size;
     vqgan::Model fresh = vqgan::make_model(config, seed, at::kCPU);
     Preprocess preprocess;
     preprocess.image_size = config.image_size;

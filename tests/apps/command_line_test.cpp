@@ -42,7 +42,7 @@ INSTANTIATE_TEST_SUITE_P(
                       UsageCase{"NoCommand", {"lexel"}, "command"},
                       UsageCase{"UnknownCommand", {"lexel", "fly"}, "fly"},
                       UsageCase{"InfoWithoutFile", {"lexel", "info"}, "required"}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& test) { return std::string(test.param.name); });
 
 class EachProgram : public ::testing::TestWithParam<const char*> {};
 
@@ -69,7 +69,7 @@ TEST_P(EachProgram, HelpAndUsageErrorsDoNotLoadLibTorch) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Programs, EachProgram, ::testing::Values("img2tok", "tok2img", "lexel"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& test) { return std::string(test.param); });
 
 }  // namespace
 }  // namespace lexel::tests

@@ -28,7 +28,9 @@ class PictureStreamTest : public ::testing::Test {
     while (stream.next(picture)) {
       result.push_back(picture.name);
       EXPECT_EQ(picture.problem.empty(), picture.name != "p15.png") << picture.problem;
-      if (picture.problem.empty()) EXPECT_EQ(picture.prepared.tiles.size(0), 1);
+      if (picture.problem.empty()) {
+        EXPECT_EQ(picture.prepared.tiles.size(0), 1);
+      }
     }
     EXPECT_FALSE(stream.next(picture)) << "the end stays the end";
     return result;

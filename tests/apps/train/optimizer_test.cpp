@@ -2,9 +2,8 @@
 
 #include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
-#include <gtest/gtest.h>
-
 #include <cmath>
+#include <gtest/gtest.h>
 
 #include "tests/support/expect_error.h"
 

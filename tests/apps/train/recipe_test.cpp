@@ -1,7 +1,6 @@
 #include "apps/train/recipe.h"
 
 #include <gtest/gtest.h>
-
 #include <string>
 
 #include "tests/support/expect_error.h"

@@ -3,8 +3,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <gtest/gtest.h>
-
 #include <vector>
 
 #include "tests/support/expect_error.h"
@@ -33,10 +33,8 @@ TEST_P(AdamW, IsTheReferenceOverManySteps) {
   const at::Tensor w2 = w.clone(), m2 = m.clone(), v2 = v.clone();
   for (int64_t step = 1; step <= 20; ++step) {
     const at::Tensor g = random_tensor(100 + step, GetParam());
-    const AdamWOptions options{.learning_rate = 0.01,
-                               .weight_decay = 0.1,
-                               .gradient_scale = 0.7,
-                               .step = step};
+    const AdamWOptions options{
+        .learning_rate = 0.01, .weight_decay = 0.1, .gradient_scale = 0.7, .step = step};
     adamw_(w, g, m, v, options);
     adamw_reference_(w2, g, m2, v2, options);
   }
@@ -49,7 +47,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, AdamW,
                          testing::Values(std::vector<int64_t>{0}, std::vector<int64_t>{1},
                                          std::vector<int64_t>{7, 3},
                                          std::vector<int64_t>{300, 301}),
-                         [](const auto& info) { return "case" + std::to_string(info.index); });
+                         [](const auto& shape) { return "case" + std::to_string(shape.index); });
 
 TEST(AdamWArguments, AreChecked) {
   const at::Tensor x = at::zeros({2, 3});
@@ -58,8 +56,9 @@ TEST(AdamWArguments, AreChecked) {
   expect_error(ErrorKind::kUsage, "expected float32", [&] {
     adamw_(x, at::zeros({2, 3}, at::kDouble), x.clone(), x.clone(), {});
   });
-  expect_error(ErrorKind::kUsage, "expected shape",
-               [&] { adamw_(x, at::zeros({3, 2}), x.clone(), x.clone(), {}); });
+  expect_error(ErrorKind::kUsage, "expected shape", [&] {
+    adamw_(x, at::zeros({3, 2}), x.clone(), x.clone(), {});
+  });
   expect_error(ErrorKind::kUsage, "expected contiguous", [&] {
     adamw_(x, at::zeros({3, 2}).t(), x.clone(), x.clone(), {});
   });

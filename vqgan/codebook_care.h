@@ -25,8 +25,7 @@ struct KMeans {
   at::Tensor counts;   // (clusters) int64, rows of each centre in the last round
 };
 
-/// Lloyd's algorithm; an empty cluster moves to a row drawn at random. Deterministic given the
-/// seed.
+/// Lloyd's algorithm; an empty cluster moves to a row drawn at random. Deterministic given the seed.
 ///
 /// rows     (M, D) float32, M >= clusters; on the unit sphere if spherical
 /// throws   Error(kUsage) on fewer rows than clusters, another rank or dtype, rounds < 0
@@ -76,8 +75,9 @@ struct RestartOptions {
 
 /// Moves dead codes to latents drawn at random (the deadest first), and gives them a fresh window.
 ///
-/// latents  (M, code_width) or (B, N, code_width) float32, current ones, normalised if the config
-/// says so step     the training step, which picks the draw returns  (n) int64, the ids that moved
+/// latents  (M, code_width) or (B, N, code_width) float32, current ones, normalised if the config says so
+/// step     the training step, which picks the draw
+/// returns  (n) int64, the ids that moved
 /// source   Dhariwal et al. 2020, arXiv:2005.00341, section 3.1 (random restarts)
 at::Tensor restart_dead_codes(Model& model, CodebookUsage& usage, const at::Tensor& latents,
                               int64_t step, const RestartOptions& options);

@@ -74,8 +74,8 @@ void visit_fields(AnyConfig& c, Visitor&& visitor) {
 /// Throws Error(kUsage) naming the field and the value that cannot be.
 void validate(const Config& config);
 
-/// The paper's pairs: encoder/decoder small-small, base-base, small-large; 256 pixels, patch 8,
-/// 8192 x 32. source   Yu et al. 2021, arXiv:2110.04627, Table 2 and section 5.1
+/// The paper's pairs: encoder/decoder small-small, base-base, small-large; 256 pixels, patch 8, 8192 x 32.
+/// source   Yu et al. 2021, arXiv:2110.04627, Table 2 and section 5.1
 Config vit_vqgan_ss();
 Config vit_vqgan_bb();
 Config vit_vqgan_sl();

@@ -9,8 +9,7 @@
 
 namespace lexel::vqgan {
 
-/// Codes to pictures: linear map + positions -> transformer -> the pixels of each patch [->
-/// refine].
+/// Codes to pictures: linear map + positions -> transformer -> the pixels of each patch [-> refine].
 struct Decoder {
   Linear code;           // (D, code_width)
   at::Tensor positions;  // (N, D)
@@ -29,8 +28,8 @@ void list_decoder(Decoder& decoder, const Config& config, ParameterList& list);
 at::Tensor decode_codes(const Decoder& decoder, const Config& config, const at::Tensor& codes,
                         int64_t grid_height, int64_t grid_width, at::ScalarType compute);
 
-/// The picture of a raw output: itself ("rgb", not clamped), or clip((sigmoid(mu) - 0.1) / 0.8, 0,
-/// 1).
+/// The picture of a raw output: itself ("rgb", not clamped), or
+/// clip((sigmoid(mu) - 0.1) / 0.8, 0, 1).
 ///
 /// output   (B, 3 or 6, H, W) float32
 /// returns  (B, 3, H, W) float32

@@ -43,15 +43,15 @@ Model model_layout(const Config& config);
 ///            O becomes C (patch_size / s)^2
 ParameterList parameters(Model& model);
 
-/// The same list with nothing but the decoder marked as trained: encoder and codebook stay as they
-/// are, so ids do too. source   Yu et al. 2022, arXiv:2206.10789, section 2.1 (Parti's decoder
-/// fine-tuning)
+/// The same list with nothing but the decoder marked as trained: encoder and codebook stay as they are, so ids
+/// do too.
+/// source   Yu et al. 2022, arXiv:2206.10789, section 2.1 (Parti's decoder fine-tuning)
 ParameterList parameters_for_decoder_finetuning(Model& model);
 
 /// What one training forward pass gives.
 struct Forward {
-  at::Tensor latents;  // (B, N, code_width) float32, before quantisation (normalised if the config
-                       // says so)
+  at::Tensor
+      latents;  // (B, N, code_width) float32, before quantisation, normalised if the config says so
   at::Tensor
       codes;  // (B, N, code_width) float32, the chosen codes (likewise); gradient to the codebook
   at::Tensor ids;       // (B, N) int64

@@ -11,8 +11,8 @@ namespace lexel::vqgan {
 /// A frozen EfficientNet-Lite0, trained on ImageNet-1k: the eye of the perceptual loss and of the
 /// Frechet distance. It SUBSTITUTES the VGG-16 of the paper's loss (LPIPS) and the Inception-v3 of
 /// FID, whose weights no package ships: numbers made with it compare with each other, never with
-/// published ones. source   Tan and Le 2019, arXiv:1905.11946; Lite: no squeeze-and-excitation,
-/// ReLU6, stem and head fixed
+/// published ones.
+/// source   Tan and Le 2019, arXiv:1905.11946; Lite: no squeeze-and-excitation, ReLU6, stem and head fixed
 struct PerceptualNet {
   /// A convolution with its batch normalisation folded in, TensorFlow's "same" padding.
   struct Conv {
@@ -71,8 +71,7 @@ at::Tensor classify(const PerceptualNet& net, const at::Tensor& images);
 /// source   Zhang et al. 2018, arXiv:1801.03924, equation 1 with w = 1 and a mean over layers
 at::Tensor feature_distance(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b);
 
-/// Perceptual loss: mean of the feature distance over the batch. Gradient to the reconstructions
-/// only.
+/// Perceptual loss: mean of the feature distance over the batch. Gradient to the reconstructions only.
 ///
 /// reconstructions, images  (B, 3, H, W) in [0, 1]
 /// returns  0-d float32 (float64 for a kDouble net)

@@ -36,8 +36,7 @@ struct Quantized {
 /// latents    (B, N, code_width) float32, as the encoder gives them
 /// quantized  (B, N) bool, optional: where false, straight_through is the latent itself
 /// throws     Error(kUsage) on another shape of the mask
-/// source     Yu et al. 2021, arXiv:2110.04627, section 3.2; van den Oord et al. 2017,
-/// arXiv:1711.00937,
+/// source     Yu et al. 2021, arXiv:2110.04627, section 3.2; van den Oord et al. 2017, arXiv:1711.00937,
 ///            section 3.1 (straight-through)
 Quantized quantize(const Quantizer& quantizer, const Config& config, const at::Tensor& latents,
                    const at::Tensor& quantized = {});

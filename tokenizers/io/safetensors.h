@@ -22,14 +22,12 @@ class SafetensorsFile {
     uint64_t begin = 0, end = 0;  // bytes, from the end of the header
   };
 
-  /// throws  Error(kIo) cannot be opened; Error(kBadData) too short, a header longer than the file
-  /// or
+  /// throws  Error(kIo) cannot be opened; Error(kBadData) too short, a header longer than the file or
   ///         than 100 MB, not JSON, a key twice, an unknown dtype, a size that does not fit its
   ///         shape, tensors that overlap, leave a gap or end past the file
   explicit SafetensorsFile(const std::string& path);
 
-  /// The same from memory (a file that came through a pipe); `name` stands for the path in
-  /// messages.
+  /// The same from memory (a file that came through a pipe); `name` stands for the path in messages.
   SafetensorsFile(std::vector<uint8_t> content, const std::string& name);
 
   const std::string& name() const { return name_; }
@@ -56,8 +54,8 @@ class SafetensorsFile {
 };
 
 /// The bytes of a .safetensors file: tensors ordered by alignment, then name, each aligned to its
-/// dtype; the same content gives the same bytes. Text that is not UTF-8 gets replacement
-/// characters.
+/// dtype; the same content gives the same bytes. Text that is not UTF-8 gets
+/// replacement characters.
 ///
 /// tensors  any device and strides; float64/32/16, bfloat16, int64/32/16/8, uint8/16, bool
 /// throws   Error(kUsage) another dtype, or a tensor named "__metadata__"

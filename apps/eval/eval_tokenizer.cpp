@@ -38,7 +38,8 @@ constexpr int64_t kFrechetIntervalPictures = 1500;
 /// Numbers of every picture, gathered batch by batch.
 struct Gathered {
   std::vector<double> psnr, ssim, mse, mosaic_psnr, kmeans_psnr;
-  std::vector<at::Tensor> ids;                       // (b, N) int64
+  std::vector<double> stable;   // share of ids that decoding and encoding again gives back
+  std::vector<at::Tensor> ids;  // (b, N) int64
   std::vector<at::Tensor> features, drawn_features;  // (b, 1280)
   std::string hashes;                                // of the pictures as the model sees them
   std::vector<std::vector<Image>> sheet;
@@ -108,6 +109,7 @@ class Evaluator {
       columns.push_back(eval::nearest_patches(pictures, centres_, patch_size));
       append(g.kmeans_psnr, eval::psnr(columns.back(), pictures));
     }
+    append(g.stable, tokenizer_->encode(drawn).eq(ids).to(at::kDouble).mean(1));
     g.ids.push_back(ids);
     if (net_) {
       g.features.push_back(vqgan::pooled_features(*net_, pictures));
@@ -187,6 +189,7 @@ ordered_json report(const EvalTokenizerOptions& options, const Gathered& g,
   const ordered_json codes = codebook(g, info, seed, options.resamples);
   metrics["codebook usage"] = codes["usage"];
   metrics["perplexity"] = codes["perplexity"];
+  metrics["ids stable under decode, encode"] = mean(g.stable);
   return {
       {"model", info.name},
       {"codebook fingerprint", info.codebook_fingerprint},

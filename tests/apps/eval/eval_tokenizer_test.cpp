@@ -42,7 +42,7 @@ TEST_F(EvalTokenizer, ReportsEachNumberWithAnIntervalThatHoldsIt) {
   EXPECT_EQ(result["pictures"], 5);
   for (const char* name :
        {"PSNR (dB)", "PSNR of the mosaic floor (dB)", "PSNR of the k-means floor (dB)", "SSIM",
-        "MSE", "codebook usage", "perplexity"}) {
+        "MSE", "codebook usage", "perplexity", "ids stable under decode, encode"}) {
     ASSERT_TRUE(result["metrics"].contains(name)) << name;
     const json& metric = result["metrics"][name];
     EXPECT_LE(metric["low"].get<double>(), metric["value"].get<double>()) << name;

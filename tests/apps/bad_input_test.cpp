@@ -120,7 +120,7 @@ TEST_F(BadInput, TokensPastTheCodebook) {
   std::string bytes = read_text(path("past.safetensors"));
   const size_t at = bytes.find("1000000");
   ASSERT_NE(at, std::string::npos);
-  bytes.replace(at, 7, "0000064");
+  bytes.replace(at, 7, "0000032");
   write_text(path("past.safetensors"), bytes);
   const ProgramResult result = tok2img({path("past.safetensors"), path("out.png")});
   expect_failure(result, 3, "past.safetensors");

@@ -14,7 +14,7 @@ TEST_F(Info, ExplainsAModelFile) {
   const ProgramResult result = lexel({"info", model()});
   ASSERT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("model file: vit_vqgan"));
-  EXPECT_THAT(result.out, HasSubstr("codebook_size: 64"));
+  EXPECT_THAT(result.out, HasSubstr("codebook_size: 32"));
 }
 
 TEST_F(Info, ExplainsATokenFile) {

@@ -8,29 +8,13 @@
 
 #include "tests/support/run_program.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/vqgan/tiny_model.h"
 #include "tokenizers/io/image.h"
 #include "tokenizers/io/model_file.h"
 #include "tokenizers/vit_vqgan_file.h"
 #include "vqgan/model.h"
 
 namespace lexel::tests {
-
-/// A tiny ViT-VQGAN: 16x16 pixels, 4x4 patches, 16 tokens of 64 codes.
-inline vqgan::Config tiny_config() {
-  vqgan::Config config;
-  config.image_size = 16;
-  config.patch_size = 4;
-  config.codebook_size = 64;
-  config.code_width = 8;
-  for (vqgan::StackConfig* stack : {&config.encoder, &config.decoder}) {
-    stack->depth = 1;
-    stack->width = 32;
-    stack->heads = 2;
-    stack->head_width = 16;
-    stack->hidden = 64;
-  }
-  return config;
-}
 
 /// A picture with gradients and an edge, different for each `kind`.
 inline Image sample_image(int64_t width, int64_t height, int kind = 0) {

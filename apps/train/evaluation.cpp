@@ -11,9 +11,8 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/codebook_lookup.h"
+#include "apps/eval/floors.h"
 #include "tokenizers/io/image.h"
-#include "vqgan/patches.h"
 
 namespace lexel::train {
 namespace {
@@ -37,16 +36,9 @@ Floor floor_of(const at::Tensor& images, const at::Tensor& centres, int64_t patc
   double mosaic = 0.0, kmeans = 0.0;
   for (int64_t i = 0; i < images.size(0); i += kBatch) {
     const at::Tensor x = to_unit(images.slice(0, i, i + kBatch), at::kCPU);
-    const int64_t grid = x.size(2) / patch_size;
-    const at::Tensor patches = vqgan::to_patches(x, patch_size);  // (B, N, 3 P P)
-    const at::Tensor colours = patches.unflatten(2, {3, patch_size * patch_size});
-    const at::Tensor flat = colours.mean(3, /*keepdim=*/true).expand_as(colours).flatten(2);
-    mosaic += psnr(vqgan::from_patches(flat, grid, grid, patch_size), x).sum().item<double>();
+    mosaic += psnr(eval::mosaic(x, patch_size), x).sum().item<double>();
     if (!centres.defined()) continue;
-    const auto match = kernels::codebook_lookup(patches.flatten(0, 1).contiguous(), centres,
-                                                kernels::CodeMetric::kL2);
-    const at::Tensor nearest = centres.index_select(0, match.ids).view(patches.sizes());
-    kmeans += psnr(vqgan::from_patches(nearest, grid, grid, patch_size), x).sum().item<double>();
+    kmeans += psnr(eval::nearest_patches(x, centres, patch_size), x).sum().item<double>();
   }
   const double count = double(images.size(0));
   return {mosaic / count,

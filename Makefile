@@ -6,6 +6,7 @@
 
 PRESET ?= release
 TORCH_ROOT ?=
+RECIPE ?= recipes/lexel-128-gpu.json
 build := build/$(PRESET)
 cmake_build := cmake --build --preset $(PRESET)
 programs := $(build)/lib/liblexel_programs.so
@@ -13,7 +14,7 @@ model := assets/lexel-128.safetensors
 pictures := $(wildcard assets/pictures/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-data build setup format tidy bench clean
+.PHONY: help demo test test-data build gpu-bundle setup format tidy bench clean
 
 help:  ## what each command does
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -34,6 +35,9 @@ build: setup $(build)/build.ninja  ## programs, libraries and tests
 setup:  ## packages and LibTorch, where they are missing
 	@setup/install.sh $(if $(TORCH_ROOT),--no-libtorch)
 
+gpu-bundle: $(programs)  ## a training run for a machine with a GPU and no network (RECIPE=recipes/lexel-128-gpu.json)
+	@apps/train/bundle/make_bundle.sh $(RECIPE) gpu-bundle --programs $(build) $(if $(DATA),--data $(DATA))
+
 format: test-data  ## clang-format over the tree
 	@cmake -DCLANG_FORMAT="$${XDG_CACHE_HOME:-$$HOME/.cache}/lexel/test-python/bin/clang-format" -P cmake/format.cmake
 
@@ -43,8 +47,8 @@ tidy: build  ## clang-tidy over all sources
 bench: setup $(build)/build.ninja  ## build the benchmarks, into build/<preset>/bin
 	@$(cmake_build) --target benchmarks
 
-clean:  ## remove build/ and demo/; what setup/ fetched stays in ~/.cache/lexel
-	@rm -rf build demo
+clean:  ## remove build/, demo/ and gpu-bundle/; what setup/ fetched stays in ~/.cache/lexel
+	@rm -rf build demo gpu-bundle
 
 $(build)/build.ninja: CMakePresets.json | setup
 	@cmake --preset $(PRESET) $(if $(TORCH_ROOT),-DLEXEL_TORCH_ROOT=$(abspath $(TORCH_ROOT)))

@@ -41,8 +41,9 @@ int main(int argc, char** argv) {
   ImportOptions import;
   lexel::data::FetchOptions data;
   EvalTokenizerOptions eval;
-  TrainOptions train;
-  for (int i = 0; i < argc; ++i) train.command += (i > 0 ? " " : "") + std::string(argv[i]);
+  TrainCommands train;
+  for (int i = 0; i < argc; ++i)
+    train.tokenizer.command += (i > 0 ? " " : "") + std::string(argv[i]);
   CLI::App* parsed = nullptr;
   const auto define = [&](CLI::App& app) {
     parsed = &app;
@@ -62,7 +63,12 @@ int main(int argc, char** argv) {
       const bool fetch = parsed->get_subcommand("data")->got_subcommand("fetch");
       return fetch ? programs.data_fetch(data) : programs.data_list(data);
     }
-    if (command == "train") return programs.train_tokenizer(train);
+    if (command == "train") {
+      const CLI::App* chosen = parsed->get_subcommand("train");
+      if (chosen->got_subcommand("pack")) return programs.train_pack(train.pack);
+      if (chosen->got_subcommand("results")) return programs.train_results(train.results);
+      return programs.train_tokenizer(train.tokenizer);
+    }
     if (command == "eval") {
       if (eval.model.empty()) eval.model = default_model_path();
       return programs.eval_tokenizer(eval);

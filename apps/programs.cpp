@@ -48,6 +48,12 @@ const Programs kPrograms = {
     [](const TrainOptions& o) {
       return entry<TrainOptions, run_train_tokenizer>("lexel train tokenizer", o);
     },
+    [](const TrainPackOptions& o) {
+      return entry<TrainPackOptions, run_train_pack>("lexel train pack", o);
+    },
+    [](const TrainResultsOptions& o) {
+      return entry<TrainResultsOptions, run_train_results>("lexel train results", o);
+    },
 };
 
 }  // namespace

@@ -18,6 +18,8 @@ struct Programs {
   int (*data_list)(const data::FetchOptions&);
   int (*eval_tokenizer)(const EvalTokenizerOptions&);
   int (*train_tokenizer)(const TrainOptions&);
+  int (*train_pack)(const TrainPackOptions&);
+  int (*train_results)(const TrainResultsOptions&);
 };
 
 /// The table, from the library beside this executable, which is loaded now: LibTorch takes a third of a

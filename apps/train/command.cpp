@@ -4,9 +4,9 @@
 
 namespace lexel::cli {
 
-CLI::App* define_train(CLI::App& lexel, TrainOptions& options) {
-  CLI::App* train = lexel.add_subcommand("train", "Train a model on pictures");
-  train->require_subcommand(1);
+namespace {
+
+void define_tokenizer(CLI::App* train, TrainOptions& options) {
   CLI::App* tokenizer =
       train->add_subcommand("tokenizer", "Train a picture tokenizer (ViT-VQGAN) by a recipe");
   tokenizer->add_option("--recipe", options.recipe, "Recipe, such as recipes/lexel-128.json")
@@ -53,6 +53,69 @@ CLI::App* define_train(CLI::App& lexel, TrainOptions& options) {
       "the folder. Ctrl-C stops with a checkpoint, and --resume goes on bit for bit.\n"
       "Example: lexel train tokenizer --recipe recipes/lexel-128.json --data data/*.tar --output "
       "runs/first");
+}
+
+void define_pack(CLI::App* train, TrainPackOptions& options) {
+  CLI::App* pack =
+      train->add_subcommand("pack", "Pack a recipe and its pictures into few bytes, to travel");
+  pack->add_option("--recipe", options.recipe, "Recipe that will be trained")
+      ->required()
+      ->option_text("FILE");
+  pack->add_option("--data", options.data, "Pictures: files, folders, tars, .txt lists")
+      ->required()
+      ->option_text("INPUT...");
+  pack->add_option("--output", options.output, "Folder to write: data.tar, recipe.json")
+      ->required()
+      ->option_text("FOLDER");
+  pack->add_option("--max-mb", options.max_mb, "Most bytes in all, MiB")
+      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}))
+      ->capture_default_str()
+      ->option_text("N");
+  pack->add_option("--max-side", options.max_side, "Longest side of a packed picture, pixels")
+      ->check(CLI::Range(int64_t{64}, int64_t{65'500}))
+      ->capture_default_str()
+      ->option_text("N");
+  pack->add_option("--held-out", options.held_out, "Most pictures of each held-out set")
+      ->check(CLI::Range(int64_t{0}, int64_t{1'000'000}))
+      ->capture_default_str()
+      ->option_text("N");
+  add_quiet_option(*pack, options.quiet);
+  pack->footer(
+      "Bytes go where the recipe's mixture looks; pictures are scaled down until they fit.\n"
+      "Example: lexel train pack --recipe recipes/lexel-128-gpu.json --data data/*.tar --output "
+      "packed");
+}
+
+void define_results(CLI::App* train, TrainResultsOptions& options) {
+  CLI::App* results =
+      train->add_subcommand("results", "Gather what a run left as few files of limited size");
+  results->add_option("run", options.run, "Folder of a run")->required()->option_text("RUN");
+  results->add_option("output", options.output, "Folder to write")
+      ->required()
+      ->option_text("OUTPUT");
+  results->add_option("--max-files", options.max_files, "Most files")
+      ->check(CLI::Range(int64_t{1}, int64_t{1000}))
+      ->capture_default_str()
+      ->option_text("N");
+  results->add_option("--max-mb", options.max_mb, "Most bytes of a file, MiB")
+      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}))
+      ->capture_default_str()
+      ->option_text("N");
+  add_quiet_option(*results, options.quiet);
+  results->footer(
+      "A checkpoint in parts is joined by: cat checkpoint.safetensors.part* > "
+      "checkpoint.safetensors\n"
+      "Example: lexel train results runs/first carry");
+}
+
+}  // namespace
+
+CLI::App* define_train(CLI::App& lexel, TrainCommands& options) {
+  CLI::App* train = lexel.add_subcommand("train", "Train a model on pictures");
+  train->require_subcommand(1);
+  define_tokenizer(train, options.tokenizer);
+  define_pack(train, options.pack);
+  define_results(train, options.results);
   return train;
 }
 

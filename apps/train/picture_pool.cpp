@@ -20,14 +20,6 @@ namespace {
 
 constexpr double kPyramid = 4.0 / 3.0;  // pixels of all levels over those of the first
 
-struct Found {
-  PictureBytes bytes;
-  int64_t width = 0, height = 0;
-  std::string set;
-  bool held_out = false;
-  bool has_json = false;
-};
-
 std::string set_name(const PictureBytes& bytes, const nlohmann::json& json) {
   if (json.is_object() && json.contains("set") && json["set"].is_string()) return json["set"];
   const std::filesystem::path source(bytes.source);
@@ -36,49 +28,12 @@ std::string set_name(const PictureBytes& bytes, const nlohmann::json& json) {
   return folder.empty() ? "pictures" : folder;
 }
 
-/// Every picture whose header can be read and that is large enough.
-std::vector<Found> find_pictures(const DataOptions& options, PicturePool& pool) {
-  std::vector<Found> found;
-  PictureSource source(options.inputs);
-  uint64_t hash = fnv1a("");
-  for (bool more = true; more;) {
-    Found one;
-    try {
-      more = source.next(one.bytes);
-      if (!more) break;
-      const auto header =
-          read_image_header(one.bytes.data.data(), one.bytes.data.size(), one.bytes.name);
-      one.width = header.width;
-      one.height = header.height;
-    } catch (const Error& error) {
-      pool.skipped.push_back(error.what());
-      continue;
-    }
-    if (std::min(one.width, one.height) < options.min_side) {
-      pool.skipped.push_back(
-          concat(one.bytes.name, ": ", one.width, "x", one.height, " is too small"));
-      continue;
-    }
-    const auto json = nlohmann::json::parse(one.bytes.json, nullptr, /*allow_exceptions=*/false);
-    one.has_json = json.is_object();
-    one.held_out = one.has_json && json.value("split", "") == "heldout";
-    one.set = set_name(one.bytes, json);
-    const std::string_view data(reinterpret_cast<const char*>(one.bytes.data.data()),
-                                one.bytes.data.size());
-    hash = fnv1a(concat(hash, ' ', one.bytes.name, ' ', fnv1a(data)));
-    found.push_back(std::move(one));
-  }
-  std::ostringstream hex;
-  hex << std::hex << hash;
-  pool.fingerprint = hex.str();
-  return found;
-}
-
 /// The longest side at which all pictures fit into the memory.
-int64_t fitting_side(const std::vector<Found>& found, int64_t max_side, int64_t cache_bytes) {
+int64_t fitting_side(const std::vector<FoundPicture>& found, int64_t max_side,
+                     int64_t cache_bytes) {
   for (int64_t side = max_side;; side = side * 9 / 10) {
     double bytes = 0;
-    for (const Found& one : found) {
+    for (const FoundPicture& one : found) {
       if (one.held_out) continue;
       const double scale = std::min(1.0, double(side) / double(std::max(one.width, one.height)));
       bytes += 3.0 * kPyramid * double(one.width) * double(one.height) * scale * scale;
@@ -90,7 +45,7 @@ int64_t fitting_side(const std::vector<Found>& found, int64_t max_side, int64_t 
 }
 
 /// Some of `pictures`, spread evenly, as (n, 3, S, S) uint8.
-HeldOutSet held_out_set(const std::string& name, const std::vector<const Found*>& pictures,
+HeldOutSet held_out_set(const std::string& name, const std::vector<const FoundPicture*>& pictures,
                         const DataOptions& options, std::vector<std::string>& skipped) {
   HeldOutSet set{name, int64_t(pictures.size()), {}};
   const Preprocess preprocess{options.model_size, "crop", "bicubic"};
@@ -119,7 +74,55 @@ std::string held_out_name(const std::string& set) {
   return set;
 }
 
+/// A hash over names and bytes, in hex.
+std::string fingerprint_of(const std::vector<FoundPicture>& found) {
+  uint64_t hash = fnv1a("");
+  for (const FoundPicture& one : found) {
+    const std::string_view data(reinterpret_cast<const char*>(one.bytes.data.data()),
+                                one.bytes.data.size());
+    hash = fnv1a(concat(hash, ' ', one.bytes.name, ' ', fnv1a(data)));
+  }
+  std::ostringstream hex;
+  hex << std::hex << hash;
+  return hex.str();
+}
+
 }  // namespace
+
+std::vector<FoundPicture> find_pictures(const std::vector<std::string>& inputs, int64_t min_side,
+                                        std::vector<std::string>& skipped) {
+  std::vector<FoundPicture> found;
+  PictureSource source(inputs);
+  for (bool more = true; more;) {
+    FoundPicture one;
+    try {
+      more = source.next(one.bytes);
+      if (!more) break;
+      const auto header =
+          read_image_header(one.bytes.data.data(), one.bytes.data.size(), one.bytes.name);
+      one.width = header.width;
+      one.height = header.height;
+    } catch (const Error& error) {
+      skipped.push_back(error.what());
+      continue;
+    }
+    if (std::min(one.width, one.height) < min_side) {
+      skipped.push_back(concat(one.bytes.name, ": ", one.width, "x", one.height, " is too small"));
+      continue;
+    }
+    const auto json = nlohmann::json::parse(one.bytes.json, nullptr, /*allow_exceptions=*/false);
+    one.has_json = json.is_object();
+    one.held_out = one.has_json && json.value("split", "") == "heldout";
+    one.set = set_name(one.bytes, json);
+    found.push_back(std::move(one));
+  }
+  const bool any_json =
+      std::any_of(found.begin(), found.end(), [](const FoundPicture& one) { return one.has_json; });
+  if (!any_json) {
+    for (FoundPicture& one : found) one.held_out = fnv1a(one.bytes.name) % 20 == 0;
+  }
+  return found;
+}
 
 const std::vector<Pixels>& PicturePool::levels(int64_t index) {
   PooledPicture& picture = pictures[index];
@@ -152,17 +155,13 @@ const std::vector<Pixels>& PicturePool::levels(int64_t index) {
 void read_training_data(const DataOptions& options, TrainingData& data) {
   PicturePool& pool = data.pool;
   pool.model_size = options.model_size;
-  std::vector<Found> found = find_pictures(options, pool);
-  const bool any_json =
-      std::any_of(found.begin(), found.end(), [](const Found& f) { return f.has_json; });
-  if (!any_json) {
-    for (Found& one : found) one.held_out = fnv1a(one.bytes.name) % 20 == 0;
-  }
+  std::vector<FoundPicture> found = find_pictures(options.inputs, options.min_side, pool.skipped);
+  pool.fingerprint = fingerprint_of(found);
   pool.max_side = fitting_side(found, options.max_side, options.cache_bytes);
 
-  std::map<std::string, std::vector<const Found*>> held_out;
+  std::map<std::string, std::vector<const FoundPicture*>> held_out;
   std::map<std::string, int64_t> set_index;
-  for (Found& one : found) {
+  for (FoundPicture& one : found) {
     if (one.held_out) {
       held_out[held_out_name(one.set)].push_back(&one);
       continue;

@@ -1,6 +1,5 @@
 #include "apps/train/trainer.h"
 
-#include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
@@ -16,6 +15,7 @@
 #include "apps/train/provenance.h"
 #include "apps/train/start.h"
 #include "kernels/check.h"
+#include "kernels/device.h"
 #include "kernels/philox.h"
 #include "tokenizers/io/atomic_file.h"
 #include "tokenizers/io/model_file.h"
@@ -34,15 +34,6 @@ constexpr int64_t kStepsBeforeExplosion = 50;
 constexpr int64_t kSamples = 24;  // pictures of the sample grid
 // The set that reports lead with: it must not choose the checkpoint as well.
 constexpr const char* kReportedSet = "sharp photos";
-
-at::Device device_of(const std::string& name) {
-  if (name == "auto") return at::hasCUDA() ? at::Device("cuda") : at::Device("cpu");
-  const bool known = name == "cpu" || name.rfind("cuda", 0) == 0;
-  check(known, ErrorKind::kUsage, "--device: expected cpu, cuda or auto, got '", name, "'");
-  check(name == "cpu" || at::hasCUDA(), ErrorKind::kUnsupported, "--device ", name,
-        ": this build or machine has no CUDA");
-  return at::Device(name);
-}
 
 at::ScalarType stored_type(const std::string& name) {
   if (name == "fp32") return at::kFloat;
@@ -70,7 +61,7 @@ at::Tensor quantized_mask(const TrainRecipe& recipe, double share, int64_t first
 
 Trainer::Trainer(const cli::TrainOptions& options, const TrainRecipe& recipe)
     : options_(options),
-      device_(device_of(options.device)),
+      device_(resolve_device(options.device)),
       compute_(recipe.compute == "bf16" ? at::kBFloat16 : at::kFloat) {
   stored_type(options.weights);
   check(options.workers >= 1 && options.workers <= 256, ErrorKind::kUsage,
@@ -135,9 +126,7 @@ bool Trainer::finished() const {
 void Trainer::run(const volatile std::sig_atomic_t& stop) {
   const TrainRecipe& recipe = state_.recipe;
   begin_ = Clock::now();
-  loader_ =
-      std::make_unique<Loader>(*sampler_, recipe.batch, recipe.model.image_size,
-                               state_.step * recipe.accumulation, options_.workers, kBatchesAhead);
+  start_batches();
   log_start();
   if (!options_.resume) {
     evaluate_and_report();
@@ -179,6 +168,25 @@ void Trainer::run(const volatile std::sig_atomic_t& stop) {
   save();
 }
 
+void Trainer::start_batches() {
+  const TrainRecipe& recipe = state_.recipe;
+  const int64_t first = state_.step * recipe.accumulation;
+  if (device_.is_cpu()) {
+    loader_ = std::make_unique<Loader>(*sampler_, recipe.batch, recipe.model.image_size, first,
+                                       options_.workers, kBatchesAhead);
+  } else {
+    device_crops_ =
+        std::make_unique<DeviceCrops>(data_.pool, *sampler_, recipe.batch, recipe.model.image_size,
+                                      first, options_.workers, device_);
+  }
+}
+
+at::Tensor Trainer::next_batch() { return loader_ ? loader_->next() : device_crops_->next(); }
+
+double Trainer::waited_s() const {
+  return loader_ ? loader_->waited_s() : device_crops_->waited_s();
+}
+
 void Trainer::revise_plan() {
   const double left_s = state_.recipe.minutes * 60.0 - elapsed_s();
   const int64_t steps = state_.step - measured_step_;
@@ -208,14 +216,12 @@ void Trainer::step() {
   std::vector<at::Tensor> latents, ids;
   for (int64_t part = 0; part < recipe.accumulation; ++part) {
     const int64_t batch = state_.step * recipe.accumulation + part;
-    const at::Tensor images = loader_->next().to(device_);
+    const at::Tensor images = next_batch();
     at::Tensor mask = quantized_mask(recipe, quantized_share_.at(progress), batch * recipe.batch);
     if (mask.defined()) mask = mask.to(device_);
     const auto pass = vqgan::generator_step(state_.model, setup, images, state_.step, mask);
     (pass.total / double(recipe.accumulation)).backward();
-    for (const auto& [name, value] : vqgan::read(pass.terms)) {
-      terms[name] += value / double(recipe.accumulation);
-    }
+    add_terms(pass.terms, terms);
     latents.push_back(pass.forward.latents.detach());
     ids.push_back(pass.forward.ids);
     if (vqgan::discriminator_active(setup, state_.step)) {
@@ -223,12 +229,10 @@ void Trainer::step() {
           vqgan::discriminator_step(setup, images, pass.forward.pictures.detach(), state_.step);
       if (part == 0) state_.discriminator_optimizer->zero_gradients();
       (judged.total / double(recipe.accumulation)).backward();
-      for (const auto& [name, value] : vqgan::read(judged.terms)) {
-        terms[name] += value / double(recipe.accumulation);
-      }
+      add_terms(judged.terms, terms);
     }
   }
-  check_loss(terms);
+  check_loss(terms.at("loss"));
 
   double norm = 0.0;
   try {
@@ -247,12 +251,16 @@ void Trainer::step() {
   if (state_.step % recipe.log_every == 0) log_step(recipe.learning_rate * rate, norm);
 }
 
-void Trainer::check_loss(const std::map<std::string, double>& terms) {
-  for (const auto& [name, value] : terms) {
+void Trainer::add_terms(const vqgan::LossTerms& terms, std::map<std::string, double>& sums) const {
+  for (const auto& [name, value] : vqgan::read(terms)) {
+    // "loss", their sum, comes first: the culprit is behind it.
     check(std::isfinite(value) || name == "loss", ErrorKind::kBadData, "step ", state_.step + 1,
           ": the loss term '", name, "' is not finite");
+    sums[name] += value / double(state_.recipe.accumulation);
   }
-  const double loss = terms.at("loss");
+}
+
+void Trainer::check_loss(double loss) {
   check(std::isfinite(loss), ErrorKind::kBadData, "step ", state_.step + 1,
         ": the loss is not finite");
   check(
@@ -314,7 +322,7 @@ void Trainer::log_step(double rate, double gradient_norm) {
                {"perplexity", rounded(state_.usage->perplexity())},
                {"restarts", state_.restarts},
                {"pictures_per_s", rounded(pictures / span_s)},
-               {"waiting", rounded((loader_->waited_s() - logged_waited_s_) / span_s)}};
+               {"waiting", rounded((waited_s() - logged_waited_s_) / span_s)}};
   for (const auto& [name, sum] : sums_) line["losses"][name] = sum / double(summed_);
   std::ostringstream note;
   note.precision(4);
@@ -326,7 +334,7 @@ void Trainer::log_step(double rate, double gradient_norm) {
   summed_ = 0;
   logged_s_ = now_s;
   logged_step_ = state_.step;
-  logged_waited_s_ = loader_->waited_s();
+  logged_waited_s_ = waited_s();
 }
 
 void Trainer::evaluate_and_report() {

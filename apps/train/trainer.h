@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "apps/train/crops.h"
+#include "apps/train/device_crops.h"
 #include "apps/train/evaluation.h"
 #include "apps/train/loader.h"
 #include "apps/train/options.h"
@@ -36,10 +37,14 @@ class Trainer {
   using Clock = std::chrono::steady_clock;
 
   bool finished() const;
+  void start_batches();
+  at::Tensor next_batch();  // (B, 3, S, S) on the device
+  double waited_s() const;  // for batches, in all
   void step();
   void train_discriminator(const at::Tensor& images, const at::Tensor& pictures, double rate);
   void care_for_codes(const std::vector<at::Tensor>& latents, const std::vector<at::Tensor>& ids);
-  void check_loss(const std::map<std::string, double>& terms);
+  void add_terms(const vqgan::LossTerms& terms, std::map<std::string, double>& sums) const;
+  void check_loss(double loss);
   void revise_plan();
   void log_start();
   void log_step(double rate, double gradient_norm);
@@ -60,10 +65,11 @@ class Trainer {
   std::unique_ptr<CropSampler> sampler_;
   std::unique_ptr<vqgan::PerceptualNet> perceptual_;
   std::unique_ptr<RunLog> log_;
-  std::unique_ptr<Loader> loader_;
-  std::vector<Floor> floors_;           // of data_.held_out
-  std::map<std::string, double> sums_;  // of loss terms since the last line of the log
-  int64_t summed_ = 0;                  // steps in `sums_`
+  std::unique_ptr<Loader> loader_;             // on a CPU
+  std::unique_ptr<DeviceCrops> device_crops_;  // on a GPU
+  std::vector<Floor> floors_;                  // of data_.held_out
+  std::map<std::string, double> sums_;         // of loss terms since the last line of the log
+  int64_t summed_ = 0;                         // steps in `sums_`
   int64_t logged_step_ = 0;
   double logged_s_ = 0.0, logged_waited_s_ = 0.0;
   int64_t measured_step_ = 0;  // the rate for the plan is measured from here

@@ -8,6 +8,7 @@
 
 #include "kernels/check.h"
 #include "tokenizers/io/codecs.h"
+#include "tokenizers/io/jpeg.h"
 
 namespace lexel::codecs {
 namespace {
@@ -146,7 +147,7 @@ struct Encoder {
     std::free(data);
   }
 
-  bool run(const uint8_t* pixels, unsigned width, unsigned height) {
+  bool run(const uint8_t* pixels, unsigned width, unsigned height, int quality) {
     if (setjmp(manager.escape)) return false;
     jpeg_create_compress(&info);
     jpeg_mem_dest(&info, &data, &bytes);
@@ -155,7 +156,7 @@ struct Encoder {
     info.input_components = 3;
     info.in_color_space = JCS_RGB;
     jpeg_set_defaults(&info);
-    jpeg_set_quality(&info, kQuality, TRUE);
+    jpeg_set_quality(&info, quality, TRUE);
     info.comp_info[0].h_samp_factor = info.comp_info[0].v_samp_factor =
         1;  // 4:4:4, colour stays sharp
     info.optimize_coding = TRUE;
@@ -197,16 +198,20 @@ Image decode_jpeg(const Encoded& from) {
   return upright(image, orientation);
 }
 
-std::vector<uint8_t> encode_jpeg(const Image& image) {
+std::vector<uint8_t> encode_jpeg(const Image& image) { return lexel::encode_jpeg(image, kQuality); }
+
+}  // namespace lexel::codecs
+
+std::vector<uint8_t> lexel::encode_jpeg(const Image& image, int quality) {
+  check_arg(quality >= 1 && quality <= 100, "encode_jpeg", "expected a quality of 1..100, got ",
+            quality);
   check(image.width() <= JPEG_MAX_DIMENSION && image.height() <= JPEG_MAX_DIMENSION,
         ErrorKind::kUsage, "a JPEG file holds at most ", JPEG_MAX_DIMENSION, " pixels a side, got ",
         image.width(), " x ", image.height());
-  Encoder encoder;
+  codecs::Encoder encoder;
   const bool done =
       encoder.run(image.pixels.data_ptr<uint8_t>(), static_cast<unsigned>(image.width()),
-                  static_cast<unsigned>(image.height()));
+                  static_cast<unsigned>(image.height()), quality);
   check(done, ErrorKind::kInternal, "JPEG encoder: ", encoder.manager.message);
   return {encoder.data, encoder.data + encoder.bytes};
 }
-
-}  // namespace lexel::codecs

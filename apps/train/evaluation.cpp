@@ -55,10 +55,11 @@ Evaluation evaluate(const vqgan::Model& model, const std::vector<HeldOutSet>& se
   std::vector<at::Tensor> originals, reconstructions;
   int64_t sets_left = int64_t(sets.size());
   for (const HeldOutSet& set : sets) {
-    int64_t to_show =
-        shown / std::max<int64_t>(sets_left--, 1);  // what small sets leave goes to the next
-    shown -= std::min(to_show, set.images.size(0));
-    SetResult scores{set.name, set.images.size(0)};
+    const int64_t count = set.images.size(0);
+    // What small sets leave of their share goes to the next ones.
+    const int64_t keep = std::min(shown / std::max<int64_t>(sets_left--, 1), count);
+    shown -= keep;
+    SetResult scores{set.name, count};
     for (int64_t i = 0; i < set.images.size(0); i += kBatch) {
       const at::Tensor x = to_unit(set.images.slice(0, i, i + kBatch), device);
       const auto pass = vqgan::forward(model, x, compute);
@@ -68,10 +69,11 @@ Evaluation evaluate(const vqgan::Model& model, const std::vector<HeldOutSet>& se
       scores.psnr += psnr(pass.pictures, x).sum().item<double>();
       scores.unquantized += psnr(free, x).sum().item<double>();
       counts += at::bincount(pass.ids.flatten().cpu(), {}, codes);
-      if (const int64_t keep = std::min(to_show, x.size(0)); keep > 0) {
-        originals.push_back(x.slice(0, 0, keep).cpu());
-        reconstructions.push_back(pass.pictures.slice(0, 0, keep).clamp(0.0, 1.0).cpu());
-        to_show -= keep;
+      for (int64_t k = 0; k < keep; ++k) {  // spread evenly over the set
+        const int64_t row = k * count / keep - i;
+        if (row < 0 || row >= x.size(0)) continue;
+        originals.push_back(x.slice(0, row, row + 1).cpu());
+        reconstructions.push_back(pass.pictures.slice(0, row, row + 1).clamp(0.0, 1.0).cpu());
       }
     }
     scores.psnr /= double(std::max<int64_t>(scores.pictures, 1));

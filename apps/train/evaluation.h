@@ -38,7 +38,7 @@ struct Evaluation {
   std::vector<SetResult> sets;
   double usage = 0.0;       // share of codes that the held-out pictures use
   double perplexity = 0.0;  // exp of the entropy of their ids
-  at::Tensor originals;     // (n, 3, S, S) float32: the first pictures of each set in turn
+  at::Tensor originals;     // (n, 3, S, S) float32: some of each set, spread over it
   at::Tensor reconstructions;
 };
 

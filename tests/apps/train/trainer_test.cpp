@@ -171,7 +171,7 @@ TEST_F(TrainerTest, AdversarialPhaseTrainsTheDiscriminatorFromItsStart) {
 TEST_F(TrainerTest, MinutesEndTheRunWithItsProgressAtOne) {
   TrainRecipe recipe = tiny_recipe();
   recipe.steps = 0;
-  recipe.minutes = 0.05;
+  recipe.minutes = 0.03;
   recipe.eval_steps = 0;
   recipe.eval_minutes = 0.01;
   const auto steps = lines(run("minutes", recipe), "step");

@@ -208,7 +208,9 @@ void pack_training(const cli::TrainPackOptions& options, std::ostream& log) {
 
   std::vector<std::string> skipped;
   const std::vector<FoundPicture> found = find_pictures(options.data, recipe.min_side, skipped);
-  for (const std::string& reason : skipped) log << "left out: " << reason << "\n";
+  if (!skipped.empty()) {
+    log << "left out " << skipped.size() << ", the first: " << skipped.front() << "\n";
+  }
   std::vector<Set> sets = sets_of(found, recipe, log);
 
   int64_t left = options.max_mb * kMiB - 2 * kTarBlock;

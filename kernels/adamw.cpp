@@ -45,6 +45,19 @@ void update_range(float* __restrict w, const float* __restrict g, float* __restr
   }
 }
 
+/// The same on any device, float32, as a few ATen calls a tensor.
+void update_by_aten(const at::Tensor& w, const at::Tensor& gradient, const at::Tensor& m,
+                    const at::Tensor& v, const AdamWOptions& o) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor g = gradient * o.gradient_scale;
+  m.lerp_(g, 1.0 - o.beta1);
+  v.mul_(o.beta2).addcmul_(g, g, 1.0 - o.beta2);
+  const double correction = 1.0 / std::sqrt(1.0 - std::pow(o.beta2, double(o.step)));
+  const at::Tensor denominator = v.sqrt().mul_(correction).add_(o.epsilon);
+  const double rate = o.learning_rate / (1.0 - std::pow(o.beta1, double(o.step)));
+  w.mul_(1.0 - o.learning_rate * o.weight_decay).addcdiv_(m, denominator, -rate);
+}
+
 }  // namespace
 
 void adamw_reference_(const at::Tensor& weights, const at::Tensor& gradient,
@@ -68,7 +81,7 @@ void adamw_(const at::Tensor& weights, const at::Tensor& gradient, const at::Ten
             const at::Tensor& second_moment, const AdamWOptions& options) {
   check_arguments("adamw_", weights, gradient, first_moment, second_moment, options);
   if (!weights.is_cpu()) {
-    adamw_reference_(weights, gradient, first_moment, second_moment, options);
+    update_by_aten(weights, gradient, first_moment, second_moment, options);
     return;
   }
   float* w = weights.mutable_data_ptr<float>();

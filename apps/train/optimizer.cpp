@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros_like.h>
 #include <algorithm>
 #include <cmath>
@@ -34,17 +35,26 @@ void Optimizer::select_trained(const std::map<std::string, double>& factors) {
   }
 }
 
-double Optimizer::step(double rate, const std::map<std::string, double>& factors) {
-  const at::NoGradGuard no_grad;
-  double squares = 0.0;
+double Optimizer::gradient_norm() const {
+  std::vector<at::Tensor> norms;
+  std::vector<const Slot*> with_gradient;
   for (const Slot& slot : slots_) {
     if (!slot.weights.grad().defined()) continue;
-    const double norm = at::linalg_vector_norm(slot.weights.grad()).item<double>();
-    check(std::isfinite(norm), ErrorKind::kBadData, "the gradient of ", slot.name,
-          " is not finite");
-    squares += norm * norm;
+    norms.push_back(at::linalg_vector_norm(slot.weights.grad()));
+    with_gradient.push_back(&slot);
   }
-  const double norm = std::sqrt(squares);
+  if (norms.empty()) return 0.0;
+  const at::Tensor values = at::stack(norms).to(at::kDouble).cpu();  // one wait for the device
+  for (size_t i = 0; i < with_gradient.size(); ++i) {
+    check(std::isfinite(values.const_data_ptr<double>()[i]), ErrorKind::kBadData,
+          "the gradient of ", with_gradient[i]->name, " is not finite");
+  }
+  return at::linalg_vector_norm(values).item<double>();
+}
+
+double Optimizer::step(double rate, const std::map<std::string, double>& factors) {
+  const at::NoGradGuard no_grad;
+  const double norm = gradient_norm();
 
   ++steps_;
   kernels::AdamWOptions adamw{.beta1 = options_.beta1,

@@ -56,6 +56,8 @@ class Optimizer {
     bool decay;
     at::Tensor weights, first, second, average;
   };
+  double gradient_norm() const;  // throws as step()
+
   std::vector<Slot> slots_;
   OptimizerOptions options_;
   int64_t steps_ = 0;

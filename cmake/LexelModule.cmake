@@ -22,20 +22,6 @@ function(lexel_rpath target)
   target_link_options(${target} PRIVATE LINKER:--disable-new-dtags)
 endfunction()
 
-# SPRINT (goes when the first issue closes): leaves out files that are listed and not yet written, so that one folder's
-# plans do not stop another's build.
-function(_lexel_drop_missing list_name)
-  set(kept "")
-  foreach(file IN LISTS ${list_name})
-    if(EXISTS "${CMAKE_CURRENT_SOURCE_DIR}/${file}" OR EXISTS "${file}")
-      list(APPEND kept "${file}")
-    else()
-      message(WARNING "not written yet: ${CMAKE_CURRENT_SOURCE_DIR}/${file}")
-    endif()
-  endforeach()
-  set(${list_name} "${kept}" PARENT_SCOPE)
-endfunction()
-
 # lexel_add_module(NAME <folder> HEADERS <public .h>... SOURCES <.cpp, private .h>...
 #                  [DEPENDS <modules>...] [LIBRARIES <public third party>...] [PRIVATE_LIBRARIES <...>])
 #
@@ -46,8 +32,6 @@ function(lexel_add_module)
   if(NOT arg_NAME OR arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "lexel_add_module: expected NAME and known keywords, got ${ARGN}")
   endif()
-  _lexel_drop_missing(arg_HEADERS)
-  _lexel_drop_missing(arg_SOURCES)
   set(target lexel_${arg_NAME})
   add_library(${target} STATIC ${arg_SOURCES})
   add_library(Lexel::${arg_NAME} ALIAS ${target})
@@ -87,10 +71,6 @@ endfunction()
 # One gtest program and one ctest entry a file. The source sees as string literals LEXEL_SOURCE_DIR (the root),
 # LEXEL_BIN_DIR (where the programs are), LEXEL_CACHE_DIR (efficientnet-lite0/) and LEXEL_TEST_PYTHON.
 function(lexel_add_test file)
-  if(NOT EXISTS "${CMAKE_CURRENT_SOURCE_DIR}/${file}")  # SPRINT
-    message(WARNING "not written yet: ${CMAKE_CURRENT_SOURCE_DIR}/${file}")
-    return()
-  endif()
   cmake_parse_arguments(arg "" "TIMEOUT" "MODULES;LIBRARIES" ${ARGN})
   _lexel_path_name(name ${file})
   _lexel_add_program(${name} ${file} "${arg_MODULES}" "${arg_LIBRARIES};GTest::gmock;GTest::gtest_main")
@@ -109,10 +89,6 @@ endfunction()
 # lexel_add_benchmark(<x_bench.cpp> [MODULES <folders>...] [LIBRARIES <targets>...])
 # A Google Benchmark program, built on request only: `cmake --build --preset release --target benchmarks`.
 function(lexel_add_benchmark file)
-  if(NOT EXISTS "${CMAKE_CURRENT_SOURCE_DIR}/${file}")  # SPRINT
-    message(WARNING "not written yet: ${CMAKE_CURRENT_SOURCE_DIR}/${file}")
-    return()
-  endif()
   cmake_parse_arguments(arg "" "" "MODULES;LIBRARIES" ${ARGN})
   _lexel_path_name(name ${file})
   _lexel_add_program(${name} ${file} "${arg_MODULES}" "${arg_LIBRARIES};benchmark::benchmark_main")

@@ -11,6 +11,9 @@ void define_tokenizer(CLI::App* train, TrainOptions& options) {
       train->add_subcommand("tokenizer", "Train a picture tokenizer (ViT-VQGAN) by a recipe");
   tokenizer->add_option("--recipe", options.recipe, "Recipe, such as recipes/lexel-128.json")
       ->option_text("FILE");
+  tokenizer->add_option("--preset", options.preset, "Model of this size instead of the recipe's")
+      ->check(CLI::IsMember({"ss", "bb", "sl", "lexel-128"}))
+      ->option_text("ss|bb|sl|lexel-128");
   tokenizer->add_option("--data", options.data, "Pictures: files, folders, tars, .txt lists")
       ->required()
       ->option_text("INPUT...");

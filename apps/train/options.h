@@ -9,10 +9,11 @@ namespace lexel::cli {
 /// What `lexel train tokenizer` was asked for, as plain data (see apps/options.h). Values below 0 and empty
 /// texts mean "as the recipe says".
 struct TrainOptions {
-  std::string recipe;                 // path of a recipe; with resume, of none
-  std::vector<std::string> data;      // files, folders, tars, lists
-  std::string output;                 // folder of the run: checkpoint, metrics, report, model
-  bool resume = false;                // go on from the checkpoint in `output`
+  std::string recipe;             // path of a recipe; with resume, of none
+  std::string preset;             // model of this name (vqgan::preset) in the place of the recipe's
+  std::vector<std::string> data;  // files, folders, tars, lists
+  std::string output;             // folder of the run: checkpoint, metrics, report, model
+  bool resume = false;            // go on from the checkpoint in `output`
   std::vector<std::string> settings;  // "key=value" of recipe fields
   double minutes = -1;
   int64_t steps = -1;

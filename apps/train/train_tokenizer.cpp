@@ -45,6 +45,7 @@ train::TrainRecipe recipe_of(const TrainOptions& options) {
   } else {
     check(!options.recipe.empty(), ErrorKind::kUsage, "--recipe is needed");
     recipe = train::read_recipe(options.recipe);
+    if (!options.preset.empty()) recipe.model = vqgan::preset(options.preset);
   }
   for (const std::string& setting : options.settings) train::set_field(recipe, setting);
   if (options.minutes >= 0) recipe.minutes = options.minutes;

@@ -89,6 +89,11 @@ TEST_F(BadInput, UnreadableFolder) {
   expect_img2tok_refuses(path("locked"), 4, "locked");
 }
 
+TEST_F(BadInput, FolderThatCannotBeOpened) {  // for root too
+  fs::create_directory_symlink(path("loop"), path("loop"));
+  expect_img2tok_refuses(path("loop"), 4, "loop");
+}
+
 TEST_F(BadInput, TinyAndVeryLongPicturesAreFine) {
   write_image(path("one.png"), sample_image(1, 1));
   write_image(path("long.png"), sample_image(20000, 3));

@@ -135,6 +135,13 @@ ordered_json to_json(const eval::Interval& interval) {
   return {{"value", interval.estimate}, {"low", interval.low}, {"high", interval.high}};
 }
 
+/// A resample repeats pictures: it finds fewer codes, and a larger Frechet distance, than as many new ones would.
+/// The width of its interval says how much chance there is, its place does not: it is moved onto the estimate.
+eval::Interval centred(eval::Interval interval) {
+  const double shift = interval.estimate - (interval.low + interval.high) / 2;
+  return {interval.estimate, interval.low + shift, interval.high + shift};
+}
+
 /// The Frechet distance; its interval only where the resamples are affordable.
 ordered_json frechet(const Gathered& g, uint64_t seed) {
   const at::Tensor a = at::cat(g.features), b = at::cat(g.drawn_features);
@@ -143,16 +150,9 @@ ordered_json frechet(const Gathered& g, uint64_t seed) {
              eval::frechet_distance(eval::feature_statistics(a), eval::feature_statistics(b))}};
   }
   const eval::PairedFrechet paired(a, b);
-  return to_json(eval::bootstrap_interval(
+  return to_json(centred(eval::bootstrap_interval(
       g.count(), [&](const std::vector<int64_t>& items) { return paired.distance(items); }, seed,
-      kFrechetResamples));
-}
-
-/// A resample repeats pictures and so finds fewer codes than as many new ones would: the width of its interval
-/// says how much chance there is, its place does not. So it is moved onto the estimate.
-eval::Interval centred(eval::Interval interval) {
-  const double shift = interval.estimate - (interval.low + interval.high) / 2;
-  return {interval.estimate, interval.low + shift, interval.high + shift};
+      kFrechetResamples)));
 }
 
 ordered_json codebook(const Gathered& g, const TokenizerInfo& info, uint64_t seed,
@@ -205,8 +205,9 @@ ordered_json report(const EvalTokenizerOptions& options, const Gathered& g,
          "1280 pooled features of EfficientNet-Lite0, a substitute for Inception-v3: not "
          "comparable with "
          "published FID, and biased upwards on few pictures"},
-        {"intervals", concat("95 %, percentile bootstrap over pictures, seed ", options.seed,
-                             "; those of usage and perplexity are centred on the estimate")}}},
+        {"intervals",
+         concat("95 %, percentile bootstrap over pictures, seed ", options.seed,
+                "; those of usage, perplexity and Frechet distance are centred on the estimate")}}},
       {"metrics", metrics},
   };
 }

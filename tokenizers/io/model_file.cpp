@@ -16,15 +16,8 @@ bool is_json_object(const std::string& text) {
   return first != std::string::npos && text[first] == '{' && nlohmann::json::accept(text);
 }
 
-const std::string& metadata_of(const SafetensorsFile& source, const std::string& key) {
-  const auto found = source.metadata().find(key);
-  check(found != source.metadata().end(), ErrorKind::kBadData, source.name(),
-        ": not a Lexel model file: metadata \"", key, "\" is missing");
-  return found->second;
-}
-
 ModelFile read_metadata(const SafetensorsFile& source) {
-  const std::string& format = metadata_of(source, "lexel.format");
+  const std::string format = required_metadata(source, "lexel.format", "a Lexel model file");
   int version = 0;
   const auto parsed = std::from_chars(format.data(), format.data() + format.size(), version);
   check(parsed.ec == std::errc() && parsed.ptr == format.data() + format.size() && version >= 1,
@@ -34,11 +27,11 @@ ModelFile read_metadata(const SafetensorsFile& source) {
         " is newer than this program, which reads up to ", kModelFormat);
 
   ModelFile file;
-  file.kind = metadata_of(source, "lexel.kind");
-  file.config = metadata_of(source, "lexel.config");
-  file.preprocess = metadata_of(source, "lexel.preprocess");
-  file.provenance = metadata_of(source, "lexel.provenance");
-  file.license = metadata_of(source, "lexel.license");
+  file.kind = required_metadata(source, "lexel.kind", "a Lexel model file");
+  file.config = required_metadata(source, "lexel.config", "a Lexel model file");
+  file.preprocess = required_metadata(source, "lexel.preprocess", "a Lexel model file");
+  file.provenance = required_metadata(source, "lexel.provenance", "a Lexel model file");
+  file.license = required_metadata(source, "lexel.license", "a Lexel model file");
   for (const auto& [key, text] :
        {std::pair("lexel.config", &file.config), std::pair("lexel.preprocess", &file.preprocess),
         std::pair("lexel.provenance", &file.provenance)}) {

@@ -180,6 +180,14 @@ std::map<std::string, at::Tensor> SafetensorsFile::tensors() const {
   return all;
 }
 
+std::string required_metadata(const SafetensorsFile& file, const std::string& key,
+                              const std::string& what) {
+  const auto found = file.metadata().find(key);
+  check(found != file.metadata().end(), ErrorKind::kBadData, file.name(), ": not ", what,
+        ": metadata \"", key, "\" is missing");
+  return found->second;
+}
+
 std::vector<uint8_t> encode_safetensors(const std::map<std::string, std::string>& metadata,
                                         const std::map<std::string, at::Tensor>& tensors) {
   struct Item {

@@ -53,6 +53,13 @@ class SafetensorsFile {
   std::map<std::string, Entry> entries_;
 };
 
+/// The metadata of a key that must be there.
+///
+/// what     the kind of file that was expected, for the message: "a Lexel model file"
+/// throws   Error(kBadData) "NAME: not WHAT: metadata KEY is missing"
+std::string required_metadata(const SafetensorsFile& file, const std::string& key,
+                              const std::string& what);
+
 /// The bytes of a .safetensors file: tensors ordered by alignment, then name, each aligned to its
 /// dtype; the same content gives the same bytes. Text that is not UTF-8 gets
 /// replacement characters.

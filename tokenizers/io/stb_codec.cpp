@@ -11,6 +11,7 @@
 #define STBI_ONLY_BMP
 #define STBI_ONLY_GIF
 #define STBI_ONLY_PNM
+#define STBI_ONLY_PSD  // never reached: newer versions need its 16-bit conversion for PNM
 #define STBI_MAX_DIMENSIONS 256000000
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-function"

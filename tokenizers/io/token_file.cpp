@@ -54,18 +54,11 @@ int64_t checksum(const at::Tensor& ids) {
       ::crc32_z(0, static_cast<const Bytef*>(ids.const_data_ptr()), ids.nbytes()));
 }
 
-const std::string& metadata_of(const SafetensorsFile& source, const std::string& key) {
-  const auto found = source.metadata().find(key);
-  check(found != source.metadata().end(), ErrorKind::kBadData, source.name(),
-        ": not a Lexel token file: metadata \"", key, "\" is missing");
-  return found->second;
-}
-
 void check_format(const SafetensorsFile& source) {
-  const std::string& kind = metadata_of(source, "lexel.kind");
+  const std::string kind = required_metadata(source, "lexel.kind", "a Lexel token file");
   check(kind == "tokens", ErrorKind::kBadData, source.name(),
         ": expected tokens, got a file of kind \"", kind, "\"");
-  const std::string& format = metadata_of(source, "lexel.format");
+  const std::string format = required_metadata(source, "lexel.format", "a Lexel token file");
   int version = 0;
   const auto parsed = std::from_chars(format.data(), format.data() + format.size(), version);
   check(parsed.ec == std::errc() && parsed.ptr == format.data() + format.size() && version >= 1,
@@ -79,7 +72,8 @@ std::vector<std::string> parse_names(const SafetensorsFile& source) {
   const auto flat = [](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
     return depth < 2;
   };
-  const auto json = nlohmann::json::parse(metadata_of(source, "lexel.names"), flat, false);
+  const auto json = nlohmann::json::parse(
+      required_metadata(source, "lexel.names", "a Lexel token file"), flat, false);
   check(json.is_array(), ErrorKind::kBadData, source.name(), ": lexel.names is not a list");
   std::vector<std::string> names;
   for (const auto& name : json) {
@@ -150,14 +144,16 @@ void check_token_file(const TokenFile& file) {
 TokenFile read_token_file(const std::string& path) {
   const SafetensorsFile source(path);
   check_format(source);
-  const auto config = fields_json::read<TokenConfig>(metadata_of(source, "lexel.config"), path);
+  const auto config = fields_json::read<TokenConfig>(
+      required_metadata(source, "lexel.config", "a Lexel token file"), path);
   TokenFile file{config.tokenizer_kind,
                  config.codebook_fingerprint,
                  config.model_name,
                  config.codebook_size,
                  config.grid_height,
                  config.grid_width,
-                 preprocess_from_json(metadata_of(source, "lexel.preprocess"), path),
+                 preprocess_from_json(
+                     required_metadata(source, "lexel.preprocess", "a Lexel token file"), path),
                  {}};
   const std::vector<std::string> names = parse_names(source);
   const auto P = static_cast<int64_t>(names.size());

@@ -25,7 +25,7 @@ CropSampler::CropSampler(PicturePool& pool, const TrainRecipe& recipe)
     std::string known;
     for (const PictureSet& s : pool.sets) known += (known.empty() ? "" : ", ") + s.name;
     check(set != pool.sets.end(), ErrorKind::kUsage, "mixture: no set '", name, "' in the data (",
-          known, ")");
+          known, "); add it to --data, or --set mixture= to weigh all pictures alike");
     set_weights[set - pool.sets.begin()] = weight;
   }
   double sum = 0.0;

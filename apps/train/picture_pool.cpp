@@ -119,7 +119,10 @@ std::vector<FoundPicture> find_pictures(const std::vector<std::string>& inputs, 
   const bool any_json =
       std::any_of(found.begin(), found.end(), [](const FoundPicture& one) { return one.has_json; });
   if (!any_json) {
-    for (FoundPicture& one : found) one.held_out = fnv1a(one.bytes.name) % 20 == 0;
+    // By the file's own name, so that the split does not depend on where a folder lies.
+    for (FoundPicture& one : found) {
+      one.held_out = fnv1a(std::filesystem::path(one.bytes.name).filename().string()) % 20 == 0;
+    }
   }
   return found;
 }

@@ -51,6 +51,11 @@ void on_message(j_common_ptr info, int level) {
   }
 }
 
+// The memory source's own would make up an end-of-image mark, with a warning that some versions leave out.
+boolean on_end_of_data(j_decompress_ptr info) {
+  escape(reinterpret_cast<j_common_ptr>(info), "is truncated");
+}
+
 void on_progress(j_common_ptr info) {
   if (!info->is_decompressor) return;
   if (reinterpret_cast<j_decompress_ptr>(info)->input_scan_number > kMaxScans)
@@ -80,6 +85,7 @@ struct Decoder {
     jpeg_create_decompress(&info);
     info.progress = &progress;
     jpeg_mem_src(&info, from.data, from.bytes);
+    info.src->fill_input_buffer = on_end_of_data;
     jpeg_save_markers(&info, JPEG_APP0 + 1, 0xFFFF);
     jpeg_read_header(&info, TRUE);
     return true;

@@ -4,9 +4,9 @@
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/pixel_shuffle.h>
 #include <ATen/ops/pixel_unshuffle.h>
-#include <ATen/ops/sigmoid.h>
 #include <cmath>
 
+#include "vqgan/losses.h"
 #include "vqgan/patches.h"
 
 namespace lexel::vqgan {
@@ -88,8 +88,7 @@ at::Tensor decode_codes(const Decoder& decoder, const Config& config, const at::
 
 at::Tensor output_pictures(const Config& config, const at::Tensor& output) {
   if (config.output == "rgb") return output;
-  const auto mean = at::sigmoid(output.narrow(1, 0, 3));
-  return ((mean - 0.1) / 0.8).clamp(0.0, 1.0);
+  return logit_laplace_reconstruction(output);
 }
 
 }  // namespace lexel::vqgan

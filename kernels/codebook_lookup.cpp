@@ -58,15 +58,22 @@ at::Tensor reference_scores(const at::Tensor& rows, const at::Tensor& codes, Cod
 }  // namespace
 
 CodebookMatch codebook_lookup(const at::Tensor& rows, const at::Tensor& codes, CodeMetric metric) {
+  LookupOptions options;
+  options.metric = metric;
+  return codebook_lookup(rows, codes, options);
+}
+
+CodebookMatch codebook_lookup(const at::Tensor& rows, const at::Tensor& codes,
+                              const LookupOptions& options) {
   check_arguments(rows, codes);
-  CodebookMatch match{at::empty({rows.size(0)}, rows.options().dtype(at::kLong)),
-                      at::empty({rows.size(0)}, rows.options())};
-  if (rows.size(0) == 0) return match;
-  const bool l2 = metric == CodeMetric::kL2;
-  if (rows.is_cuda()) {
-    cuda_kernels().codebook_lookup(rows, codes, l2, match.ids, match.score);
-    return match;
+  if (const CudaKernels* const cuda = cuda_kernels_for(rows)) {
+    return cuda->codebook_lookup(rows, codes, options);
   }
+  CodebookMatch match{at::empty({rows.size(0)}, rows.options().dtype(at::kLong)),
+                      at::empty({rows.size(0)}, rows.options()),
+                      {}};
+  if (rows.size(0) == 0) return match;
+  const bool l2 = options.metric == CodeMetric::kL2;
   cpu::codebook_lookup(rows.const_data_ptr<float>(), rows.size(0), codes.const_data_ptr<float>(),
                        codes.size(0), rows.size(1), l2, match.ids.mutable_data_ptr<int64_t>(),
                        match.score.mutable_data_ptr<float>());
@@ -74,13 +81,15 @@ CodebookMatch codebook_lookup(const at::Tensor& rows, const at::Tensor& codes, C
 }
 
 CodebookMatch codebook_lookup_reference(const at::Tensor& rows, const at::Tensor& codes,
-                                        CodeMetric metric) {
+                                        const LookupOptions& options) {
   check_arguments(rows, codes);
+  const CodeMetric metric = options.metric;
   const at::NoGradGuard no_grad;
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   const int64_t num_rows = rows.size(0);
   CodebookMatch match{at::empty({num_rows}, rows.options().dtype(at::kLong)),
-                      at::empty({num_rows}, rows.options())};
+                      at::empty({num_rows}, rows.options()),
+                      {}};
   const at::Tensor bad_codes = at::isfinite(codes).all(1).logical_not_();  // (K)
   const at::Tensor codes64 = codes.to(at::kDouble);
   const int64_t chunk =

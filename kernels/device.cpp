@@ -86,6 +86,16 @@ const kernels::CudaKernels& kernels::cuda_kernels() {
   return *table;
 }
 
+namespace {
+const kernels::CudaKernels* for_cpu_tensors = nullptr;  // tests only
+}  // namespace
+
+const kernels::CudaKernels* kernels::cuda_kernels_for(const at::Tensor& tensor) {
+  return tensor.is_cuda() ? &cuda_kernels() : for_cpu_tensors;
+}
+
+void kernels::send_cpu_tensors_to(const CudaKernels* table) { for_cpu_tensors = table; }
+
 at::Device resolve_device(const std::string& name) {
   if (name == "cpu") return at::kCPU;
   if (name == "cuda") return cuda_device(name, 0);

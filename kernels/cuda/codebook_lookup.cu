@@ -5,7 +5,7 @@
 // in rising order and takes strictly better ones only, so the lowest index keeps a tie. Sums run over d in
 // order: equal codes get equal scores.
 
-#include "kernels/cuda/check_launch.h"
+#include "kernels/cuda/codebook_lookup.h"
 #include "kernels/cuda/launch.h"
 
 namespace lexel::kernels::cuda {
@@ -134,11 +134,11 @@ void launch_codebook_lookup(const CodebookLookupArguments& arguments, Stream str
   if (arguments.num_rows == 0) return;
   constexpr int kBiasThreads = 256;
   const int64_t bias_blocks = (arguments.num_codes * kWarp + kBiasThreads - 1) / kBiasThreads;
-  code_bias<<<static_cast<unsigned>(bias_blocks), kBiasThreads, 0, stream>>>(arguments);
-  check_launch("code_bias");
+  launch("code_bias", code_bias, {static_cast<unsigned>(bias_blocks), kBiasThreads}, stream,
+         arguments);
   const int64_t blocks = (arguments.num_rows + kTile - 1) / kTile;
-  nearest_code<<<static_cast<unsigned>(blocks), dim3(kSide, kSide), 0, stream>>>(arguments);
-  check_launch("nearest_code");
+  launch("nearest_code", nearest_code, {static_cast<unsigned>(blocks), dim3(kSide, kSide)}, stream,
+         arguments);
 }
 
 }  // namespace lexel::kernels::cuda

@@ -10,20 +10,20 @@
 #include <ATen/ops/zeros.h>
 #include <cmath>
 #include <gtest/gtest.h>
-#include <hwy/highway.h>
-#include <hwy/targets.h>
 #include <limits>
 #include <string>
 #include <vector>
 
 #include "tests/support/expect_error.h"
 #include "tests/support/gpu.h"
+#include "tests/support/kernel_paths.h"
 #include "tests/support/random_tensor.h"
 
 namespace lexel::kernels {
 namespace {
 
 using tests::expect_error;
+using tests::OnlyTarget;
 using tests::random_tensor;
 
 constexpr CodeMetric kMetrics[] = {CodeMetric::kCosine, CodeMetric::kL2};
@@ -49,23 +49,20 @@ std::vector<float> score(const CodebookMatch& match) {
   return {first, first + match.score.numel()};
 }
 
-/// Limits Highway to one of its targets for the scope.
-class OnlyTarget {
- public:
-  explicit OnlyTarget(int64_t target) { use(target); }
-  ~OnlyTarget() { use(0); }
+CodebookMatch on_cpu(const at::Tensor& rows, const at::Tensor& codes, CodeMetric metric) {
+  return codebook_lookup(rows, codes, metric);
+}
 
- private:
-  static void use(int64_t targets) {
-    hwy::SetSupportedTargetsForTest(targets);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-  }
-};
+CodebookMatch reference(const at::Tensor& rows, const at::Tensor& codes, CodeMetric metric) {
+  LookupOptions options;
+  options.metric = metric;
+  return codebook_lookup_reference(rows, codes, options);
+}
 
 /// codebook_lookup on the GPU, with tensors of the CPU.
 CodebookMatch on_gpu(const at::Tensor& rows, const at::Tensor& codes, CodeMetric metric) {
   const CodebookMatch match = codebook_lookup(rows.to(at::kCUDA), codes.to(at::kCUDA), metric);
-  return {match.ids.cpu(), match.score.cpu()};
+  return {match.ids.cpu(), match.score.cpu(), {}};
 }
 
 /// Runs `check` with the reference, the GPU where there is one, and each target that this machine has.
@@ -73,7 +70,7 @@ template <class Check>
 void on_every_path(Check&& check) {
   {
     SCOPED_TRACE("reference");
-    check(codebook_lookup_reference);
+    check(reference);
   }
   if (tests::kHasGpu) {
     SCOPED_TRACE("GPU");
@@ -82,7 +79,7 @@ void on_every_path(Check&& check) {
   for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
     SCOPED_TRACE(hwy::TargetName(target));
     const OnlyTarget only(target);
-    check(codebook_lookup);
+    check(on_cpu);
   }
 }
 
@@ -197,7 +194,7 @@ TEST_P(CodebookLookupShapes, EveryTargetFindsTheWinnersOfFloat64) {
   const at::Tensor rows = random_tensor(3, {num_rows, width});
   const at::Tensor codes = random_tensor(4, {num_codes, width});
   for (const CodeMetric metric : kMetrics) {
-    const CodebookMatch wanted = codebook_lookup_reference(rows, codes, metric);
+    const CodebookMatch wanted = reference(rows, codes, metric);
     for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
       SCOPED_TRACE(hwy::TargetName(target));
       const OnlyTarget only(target);
@@ -216,7 +213,7 @@ TEST(CodebookLookup, TheGpuFindsTheWinnersOfFloat64) {
     const at::Tensor codes = random_tensor(4, {num_codes, width});
     for (const CodeMetric metric : kMetrics) {
       const CodebookMatch match = on_gpu(rows, codes, metric);
-      expect_winners(match, codebook_lookup_reference(rows, codes, metric), rows, codes, metric);
+      expect_winners(match, reference(rows, codes, metric), rows, codes, metric);
     }
   }
 }
@@ -233,8 +230,8 @@ TEST(CodebookLookup, CloseCodesAreToldApartUpToTheStatedMargin) {
   const at::Tensor codes = random_tensor(6, {2000, 32}).mul_(1e-3).add_(1);
   const at::Tensor rows = random_tensor(7, {400, 32});
   constexpr CodeMetric kMetric = CodeMetric::kCosine;
-  expect_winners(codebook_lookup(rows, codes, kMetric),
-                 codebook_lookup_reference(rows, codes, kMetric), rows, codes, kMetric);
+  expect_winners(codebook_lookup(rows, codes, kMetric), reference(rows, codes, kMetric), rows,
+                 codes, kMetric);
 }
 
 TEST(CodebookLookup, NumberOfThreadsChangesNothing) {
@@ -315,7 +312,7 @@ TEST(CodebookLookup, NoFiniteCodeGivesIdZeroAndScoreNan) {
 TEST(CodebookLookup, RejectsArgumentsThatAreNotAsDocumented) {
   const at::Tensor rows = at::zeros({4, 8}), codes = at::zeros({6, 8});
   const auto rejects = [](const at::Tensor& x, const at::Tensor& c, const std::string& message) {
-    for (const auto lookup : {codebook_lookup, codebook_lookup_reference}) {
+    for (const auto lookup : {on_cpu, reference}) {
       expect_error(ErrorKind::kUsage, "codebook_lookup: " + message,
                    [&] { lookup(x, c, CodeMetric::kCosine); });
     }

@@ -1,0 +1,1 @@
+#include "kernels/cpu/decode_attention.h"

@@ -1,0 +1,1 @@
+#include "kernels/cpu/logit_laplace.h"

@@ -1,0 +1,14 @@
+#pragma once
+
+#include "kernels/cuda/table.h"
+
+// The entries of the table, one for each kernel: x.cpp turns tensors into pointers and calls the launches of x.cu.
+namespace lexel::kernels::cuda {
+
+CodebookMatch codebook_lookup(const at::Tensor& rows, const at::Tensor& codes,
+                              const LookupOptions& options);
+
+/// The table of all of them.
+CudaKernels make_table(int (*device_count)());
+
+}  // namespace lexel::kernels::cuda

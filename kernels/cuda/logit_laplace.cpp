@@ -1,0 +1,1 @@
+#include "kernels/cuda/logit_laplace.h"

@@ -18,6 +18,8 @@
 #include <hwy/aligned_allocator.h>
 #include <limits>
 
+#include "kernels/cpu/machine.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/codebook_lookup.cpp"
 // The accumulators are an array of vectors, which types without a size (SVE, RVV) do not allow; ARM uses NEON.
@@ -284,6 +286,8 @@ void codebook_lookup(const float* rows, int64_t num_rows, const float* codes, in
     HWY_DYNAMIC_DISPATCH(FinishRows)(problem, first, last);
   });
 }
+
+std::string codebook_lookup_path() { return std::string("float32 (") + vector_target_name() + ")"; }
 
 }  // namespace lexel::kernels::cpu
 #endif  // HWY_ONCE

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace lexel::kernels::cpu {
 
@@ -11,5 +12,8 @@ namespace lexel::kernels::cpu {
 /// ids       (N), written           score  (N), written
 void codebook_lookup(const float* rows, int64_t num_rows, const float* codes, int64_t num_codes,
                      int64_t width, bool l2, int64_t* ids, float* score);
+
+/// The code that large look-ups run on this machine, in words.
+std::string codebook_lookup_path();
 
 }  // namespace lexel::kernels::cpu

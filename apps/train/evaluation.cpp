@@ -2,16 +2,13 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/bincount.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/stack.h>
-#include <ATen/ops/zeros.h>
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include "apps/eval/floors.h"
+#include "apps/eval/metrics.h"
 #include "tokenizers/io/image.h"
 
 namespace lexel::train {
@@ -23,22 +20,21 @@ at::Tensor to_unit(const at::Tensor& bytes, at::Device device) {
   return bytes.to(device).to(at::kFloat).div(255.0);
 }
 
-}  // namespace
-
-at::Tensor psnr(const at::Tensor& a, const at::Tensor& b) {
-  const at::Tensor error =
-      (a.clamp(0.0, 1.0) - b.clamp(0.0, 1.0)).square().flatten(1).mean(1);  // (B)
-  return error.clamp_min(1e-10).log10().mul(-10.0);
+/// Sum over pictures of their PSNR, dB, with 100 for equal pictures; clamped to [0, 1] first.
+double sum_of_psnr(const at::Tensor& pictures, const at::Tensor& references) {
+  return eval::psnr(pictures.clamp(0.0, 1.0), references).clamp_max(100.0).sum().item<double>();
 }
+
+}  // namespace
 
 Floor floor_of(const at::Tensor& images, const at::Tensor& centres, int64_t patch_size) {
   const at::NoGradGuard no_grad;
   double mosaic = 0.0, kmeans = 0.0;
   for (int64_t i = 0; i < images.size(0); i += kBatch) {
     const at::Tensor x = to_unit(images.slice(0, i, i + kBatch), at::kCPU);
-    mosaic += psnr(eval::mosaic(x, patch_size), x).sum().item<double>();
+    mosaic += sum_of_psnr(eval::mosaic(x, patch_size), x);
     if (!centres.defined()) continue;
-    kmeans += psnr(eval::nearest_patches(x, centres, patch_size), x).sum().item<double>();
+    kmeans += sum_of_psnr(eval::nearest_patches(x, centres, patch_size), x);
   }
   const double count = double(images.size(0));
   return {mosaic / count,
@@ -49,10 +45,8 @@ Evaluation evaluate(const vqgan::Model& model, const std::vector<HeldOutSet>& se
                     at::ScalarType compute, at::Device device, int64_t shown) {
   const at::NoGradGuard no_grad;
   Evaluation result;
-  const int64_t codes = model.config.codebook_size;
   const int64_t grid = model.config.image_size / model.config.patch_size;
-  at::Tensor counts = at::zeros({codes}, at::kLong);
-  std::vector<at::Tensor> originals, reconstructions;
+  std::vector<at::Tensor> ids, originals, reconstructions;
   int64_t sets_left = int64_t(sets.size());
   for (const HeldOutSet& set : sets) {
     const int64_t count = set.images.size(0);
@@ -66,9 +60,9 @@ Evaluation evaluate(const vqgan::Model& model, const std::vector<HeldOutSet>& se
       const at::Tensor free = vqgan::output_pictures(
           model.config,
           vqgan::decode_codes(model.decoder, model.config, pass.latents, grid, grid, compute));
-      scores.psnr += psnr(pass.pictures, x).sum().item<double>();
-      scores.unquantized += psnr(free, x).sum().item<double>();
-      counts += at::bincount(pass.ids.flatten().cpu(), {}, codes);
+      scores.psnr += sum_of_psnr(pass.pictures, x);
+      scores.unquantized += sum_of_psnr(free, x);
+      ids.push_back(pass.ids.flatten().cpu());
       for (int64_t k = 0; k < keep; ++k) {  // spread evenly over the set
         const int64_t row = k * count / keep - i;
         if (row < 0 || row >= x.size(0)) continue;
@@ -84,10 +78,12 @@ Evaluation evaluate(const vqgan::Model& model, const std::vector<HeldOutSet>& se
     result.originals = at::cat(originals);
     result.reconstructions = at::cat(reconstructions);
   }
-  const double total = double(std::max<int64_t>(counts.sum().item<int64_t>(), 1));
-  const at::Tensor share = counts.to(at::kDouble).div(total);
-  result.usage = double(counts.gt(0).sum().item<int64_t>()) / double(codes);
-  result.perplexity = std::exp(-(share * share.clamp_min(1e-30).log()).sum().item<double>());
+  if (!ids.empty()) {
+    const eval::CodebookStatistics codes =
+        eval::codebook_statistics(at::cat(ids), model.config.codebook_size);
+    result.usage = codes.usage;
+    result.perplexity = codes.perplexity;
+  }
   return result;
 }
 

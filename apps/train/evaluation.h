@@ -10,12 +10,6 @@
 
 namespace lexel::train {
 
-/// Peak signal-to-noise ratio of each picture, dB; 100 for equal pictures.
-///
-/// a, b     (B, 3, H, W) float32, clamped to [0, 1] first
-/// returns  (B) float32
-at::Tensor psnr(const at::Tensor& a, const at::Tensor& b);
-
 /// What a tokenizer must beat, mean PSNR over a set, dB: each patch its mean colour, and each patch the
 /// nearest of as many raw patches as the codebook has codes.
 struct Floor {

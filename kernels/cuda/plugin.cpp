@@ -4,6 +4,7 @@
 #include <c10/cuda/CUDAFunctions.h>
 
 #include "kernels/cuda/glue.h"
+#include "kernels/cuda/gpu_stopwatch.h"
 #include "kernels/cuda/table.h"
 
 namespace lexel::kernels {
@@ -17,7 +18,13 @@ int device_count() {
 }  // namespace lexel::kernels
 
 extern "C" const lexel::kernels::CudaKernels* lexel_cuda_kernels() {
-  static const lexel::kernels::CudaKernels table =
-      lexel::kernels::cuda::make_table(lexel::kernels::device_count);
+  // The stopwatch is not in make_table: the emulator has no clock.
+  static const lexel::kernels::CudaKernels table = [] {
+    lexel::kernels::CudaKernels made =
+        lexel::kernels::cuda::make_table(lexel::kernels::device_count);
+    made.make_stopwatch = lexel::kernels::cuda::make_stopwatch;
+    made.describe_gpu = lexel::kernels::cuda::describe_gpu;
+    return made;
+  }();
   return &table;
 }

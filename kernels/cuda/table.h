@@ -8,6 +8,7 @@
 #include "kernels/attention_mask.h"
 #include "kernels/codebook_lookup.h"
 #include "kernels/decode_attention.h"
+#include "kernels/gpu_stopwatch.h"
 #include "kernels/linear_decode.h"
 #include "kernels/sampling.h"
 #include "kernels/upfirdn.h"
@@ -70,10 +71,13 @@ struct CudaKernels {
   LogitLaplace (*logit_laplace)(const at::Tensor& output, const at::Tensor& images);
   at::Tensor (*upfirdn2d)(const at::Tensor& x, const at::Tensor& filter,
                           const UpfirdnOptions& options);
+
+  GpuStopwatch (*make_stopwatch)(at::Device device, std::function<void()> work);
+  GpuDescription (*describe_gpu)(at::Device device);
 };
 
 /// Raised with every change of the struct: a plugin of another build is refused.
-constexpr int64_t kCudaKernelsVersion = 2;
+constexpr int64_t kCudaKernelsVersion = 3;
 
 /// LibTorch asks once whether it has a CUDA half (for one, at the first backward pass) and keeps the answer; a plugin
 /// that comes later cannot change it.

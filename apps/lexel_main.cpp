@@ -1,3 +1,4 @@
+#include "apps/bench/command.h"
 #include "apps/command_line.h"
 #include "apps/data/command.h"
 #include "apps/eval/command.h"
@@ -39,6 +40,7 @@ int main(int argc, char** argv) {
   using namespace lexel::cli;
   InfoOptions info;
   ImportOptions import;
+  lexel::bench::BenchOptions bench;
   lexel::data::FetchOptions data;
   EvalTokenizerOptions eval;
   TrainCommands train;
@@ -53,12 +55,14 @@ int main(int argc, char** argv) {
     define_eval(app, eval);
     define_info(app, info);
     define_import(app, import);
+    define_bench(app, bench);
     app.footer(
         "lexel COMMAND --help explains a command. Example: lexel info photo.tok.safetensors");
   };
   const auto run = [&] {
-    const Programs& programs = load_programs();
     const std::string command = parsed->get_subcommands().front()->get_name();
+    if (command == "bench") return run_bench_kernels(bench);
+    const Programs& programs = load_programs();
     if (command == "data") {
       const bool fetch = parsed->get_subcommand("data")->got_subcommand("fetch");
       return fetch ? programs.data_fetch(data) : programs.data_list(data);

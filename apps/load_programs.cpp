@@ -14,4 +14,14 @@ const Programs& load_programs() {
   return *table();
 }
 
+int run_bench_kernels(const bench::BenchOptions& options) {
+  void* library = dlopen("liblexel_bench.so", RTLD_NOW | RTLD_GLOBAL);
+  check(library != nullptr, ErrorKind::kUnsupported,
+        "this build has no benchmarks (Google Benchmark was missing): ", dlerror());
+  auto* run = reinterpret_cast<int (*)(const bench::BenchOptions&)>(dlsym(library, kBenchSymbol));
+  check(run != nullptr, ErrorKind::kInternal,
+        "the installation is broken: liblexel_bench.so is of another version");
+  return run(options);
+}
+
 }  // namespace lexel::cli

@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <sched.h>
 #include <sstream>
 #include <sys/utsname.h>
 #include <system_error>
 #include <unistd.h>
 
+#include "kernels/device.h"
 #include "kernels/machine.h"
 
 namespace lexel::cli {
@@ -27,7 +29,9 @@ std::string first_line(const fs::path& path) {
 
 std::string trimmed(const std::string& text) {
   const size_t first = text.find_first_not_of(" \t");
-  return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(" \t\n") - first + 1);
+  return first == std::string::npos
+             ? ""
+             : text.substr(first, text.find_last_not_of(" \t\n") - first + 1);
 }
 
 /// What stands behind "key :" in a list of such lines.
@@ -35,7 +39,8 @@ std::string value_of(const fs::path& path, const std::string& key) {
   std::ifstream file(path);
   for (std::string line; std::getline(file, line);) {
     const size_t colon = line.find(':');
-    if (colon != std::string::npos && trimmed(line.substr(0, colon)) == key) return trimmed(line.substr(colon + 1));
+    if (colon != std::string::npos && trimmed(line.substr(0, colon)) == key)
+      return trimmed(line.substr(colon + 1));
   }
   return "";
 }
@@ -57,7 +62,8 @@ std::vector<CpuCache> caches() {
     const std::string type = first_line(one / "type");
     if (type == "Instruction") continue;
     const int64_t unit = size.back() == 'K' ? 1 << 10 : size.back() == 'M' ? 1 << 20 : 1;
-    found.push_back({"L" + first_line(one / "level") + (type == "Data" ? "d" : ""), std::atoll(size.c_str()) * unit});
+    found.push_back({"L" + first_line(one / "level") + (type == "Data" ? "d" : ""),
+                     std::atoll(size.c_str()) * unit});
   }
   return found;
 }
@@ -65,7 +71,22 @@ std::vector<CpuCache> caches() {
 int64_t usable_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : sysconf(_SC_NPROCESSORS_ONLN);
+  return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
+                                                     : sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+std::vector<std::string> features() {
+  std::istringstream words(value_of("/proc/cpuinfo", "flags") + " " +
+                           value_of("/proc/cpuinfo", "Features"));
+  const std::vector<std::string> all{std::istream_iterator<std::string>(words), {}};
+  std::vector<std::string> found;
+  for (const char* name :
+       {"ssse3", "sse4_1", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
+        "avx_vnni", "amx_tile", "amx_bf16", "amx_int8",        // x86
+        "asimd", "asimddp", "bf16", "i8mm", "sve", "sve2"}) {  // ARM
+    if (std::find(all.begin(), all.end(), name) != all.end()) found.push_back(name);
+  }
+  return found;
 }
 
 /// From the driver's own files: no library of CUDA is loaded for it.
@@ -83,22 +104,28 @@ std::string gpus() {
 std::string driver_version() {
   std::istringstream words(value_of("/proc/driver/nvidia/version", "NVRM version"));
   for (std::string word; words >> word;) {
-    if (word.find('.') != std::string::npos && word.find_first_not_of("0123456789.") == std::string::npos) return word;
+    if (word.find('.') != std::string::npos &&
+        word.find_first_not_of("0123456789.") == std::string::npos)
+      return word;
   }
   return "";
 }
 
 }  // namespace
 
-Machine describe_machine() {
-  Machine machine;
+MachineReport describe_machine() {
+  MachineReport machine;
   machine.cpu = cpu_name();
   machine.cores = usable_cores();
   machine.threads = at::get_num_threads();
   machine.memory_bytes = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
   machine.caches = caches();
+  machine.features = features();
+  machine.in_use = kernels::machine();
+  machine.paths = kernels::kernel_paths();
   machine.gpu = gpus();
   machine.gpu_driver = driver_version();
+  machine.plugin = cuda_plugin_path();
   return machine;
 }
 

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/machine.h"
+
 namespace lexel::cli {
 
 /// A data or unified cache of one core, as the system lists it.
@@ -13,20 +15,22 @@ struct CpuCache {
 };
 
 /// The machine as the kernels meet it.
-struct Machine {
+struct MachineReport {
   std::string cpu;           // as the system names it
   int64_t cores = 0;         // that this process may use
   int64_t threads = 0;       // that LibTorch uses
   int64_t memory_bytes = 0;  // of the machine
   std::vector<CpuCache> caches;
-  std::vector<std::string> instruction_sets;  // Highway's names, widest first: the machine has and the build holds
-  std::string instruction_set;                // the one in use
-  bool bf16 = false, vnni = false, amx_bf16 = false, amx_int8 = false;  // CPU instructions
+  std::vector<std::string>
+      features;  // instruction sets of the CPU that matter here: "avx2", "avx512_bf16", "amx_tile"
+  kernels::Machine in_use;  // what the kernels make of them
+  std::vector<kernels::KernelPath> paths;
   std::string gpu;         // "NVIDIA H100 80GB HBM3", several joined by ", "; empty: no driver
   std::string gpu_driver;  // its version
+  std::string plugin;      // file of the CUDA plugin, empty: none
 };
 
 /// Asks the system and Highway; loads nothing of CUDA.
-Machine describe_machine();
+MachineReport describe_machine();
 
 }  // namespace lexel::cli

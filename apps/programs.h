@@ -1,5 +1,6 @@
 #pragma once
 
+#include "apps/bench/options.h"
 #include "apps/data/fetch.h"
 #include "apps/eval/options.h"
 #include "apps/options.h"
@@ -28,5 +29,12 @@ struct Programs {
 const Programs& load_programs();
 
 inline constexpr const char* kProgramsSymbol = "lexel_programs";
+
+/// `lexel bench kernels`, the one function of liblexel_bench.so, which is loaded now.
+/// returns  the exit code, after one line on stderr if it is not 0
+/// throws   Error(kUnsupported) when this build has no such library
+int run_bench_kernels(const bench::BenchOptions& options);
+
+inline constexpr const char* kBenchSymbol = "lexel_bench_kernels";
 
 }  // namespace lexel::cli

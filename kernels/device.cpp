@@ -33,20 +33,18 @@ std::vector<std::filesystem::path> plugin_places() {
 }
 
 const kernels::CudaKernels* load_plugin() {
-  std::error_code ignored;
-  for (const auto& path : plugin_places()) {
-    if (!std::filesystem::exists(path, ignored)) continue;
-    // Global: the types that exceptions and tensors carry must be one with ours.
-    void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
-    check(library != nullptr, ErrorKind::kUnsupported,
-          "cannot load the CUDA plugin: ", library == nullptr ? dlerror() : "");
-    using Table = const kernels::CudaKernels* (*)();
-    const auto table = reinterpret_cast<Table>(dlsym(library, kernels::kCudaKernelsSymbol));
-    check(table != nullptr && table()->version == kernels::kCudaKernelsVersion,
-          ErrorKind::kUnsupported, path.string(), ": the CUDA plugin of another version of Lexel");
-    return table();
-  }
-  fail(ErrorKind::kUnsupported, "this build of Lexel has no CUDA plugin (", kPlugin, ")");
+  const std::string path = cuda_plugin_path();
+  check(!path.empty(), ErrorKind::kUnsupported, "this build of Lexel has no CUDA plugin (", kPlugin,
+        ")");
+  // Global: the types that exceptions and tensors carry must be one with ours.
+  void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
+  check(library != nullptr, ErrorKind::kUnsupported,
+        "cannot load the CUDA plugin: ", library == nullptr ? dlerror() : "");
+  using Table = const kernels::CudaKernels* (*)();
+  const auto table = reinterpret_cast<Table>(dlsym(library, kernels::kCudaKernelsSymbol));
+  check(table != nullptr && table()->version == kernels::kCudaKernelsVersion,
+        ErrorKind::kUnsupported, path, ": the CUDA plugin of another version of Lexel");
+  return table();
 }
 
 /// Whether a driver is there, without loading anything of CUDA but the driver library.
@@ -95,6 +93,14 @@ const kernels::CudaKernels* kernels::cuda_kernels_for(const at::Tensor& tensor) 
 }
 
 void kernels::send_cpu_tensors_to(const CudaKernels* table) { for_cpu_tensors = table; }
+
+std::string cuda_plugin_path() {
+  std::error_code ignored;
+  for (const auto& path : plugin_places()) {
+    if (std::filesystem::exists(path, ignored)) return path.string();
+  }
+  return "";
+}
 
 at::Device resolve_device(const std::string& name) {
   if (name == "cpu") return at::kCPU;

@@ -15,4 +15,7 @@ namespace lexel {
 ///          Error(kInternal) when a GPU is there and LibTorch has already decided to go without
 at::Device resolve_device(const std::string& name);
 
+/// The file of the CUDA plugin, which is not loaded for it; empty: this build has none.
+std::string cuda_plugin_path();
+
 }  // namespace lexel

@@ -1,11 +1,11 @@
 #include "apps/bench/ceilings.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/TensorIndexing.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
-#include <ATen/ops/zeros.h>
 #include <algorithm>
 #include <unistd.h>
 #include <vector>
@@ -52,8 +52,9 @@ double cpu_fma() {
   constexpr int64_t kSteps = 200'000;
   const auto threads = static_cast<size_t>(at::get_num_threads());
   std::vector<double> flop(threads);
-  const double seconds =
-      best_s([&] { on_each_thread([&](int64_t i) { flop[static_cast<size_t>(i)] = spin_multiply_adds(kSteps); }); });
+  const double seconds = best_s([&] {
+    on_each_thread([&](int64_t i) { flop[static_cast<size_t>(i)] = spin_multiply_adds(kSteps); });
+  });
   double total = 0.0;
   for (const double one : flop) total += one;
   return total / seconds;
@@ -68,7 +69,8 @@ void read_all(const at::Tensor& buffer) {
 
 double cpu_read() {
   const int64_t bytes = std::clamp(4 * last_cache_bytes(), 256 * kMegabyte, 2048 * kMegabyte);
-  const at::Tensor buffer = at::zeros({bytes / 4}, at::kFloat);
+  const at::Tensor buffer =
+      at::ones({bytes / 4}, at::kFloat);  // written, so that each page is its own
   const int64_t threads = at::get_num_threads();
   const int64_t read = buffer.numel() / threads * threads * 4;
   return static_cast<double>(read) / best_s([&] { read_all(buffer); });
@@ -76,7 +78,8 @@ double cpu_read() {
 
 double cpu_bf16() {
   const auto rate = [](int64_t side) {
-    const at::Tensor a = at::randn({side, side}).to(at::kBFloat16), b = at::randn({side, side}).to(at::kBFloat16);
+    const at::Tensor a = at::randn({side, side}).to(at::kBFloat16),
+                     b = at::randn({side, side}).to(at::kBFloat16);
     at::matmul(a, b);
     return 2.0 * static_cast<double>(side * side * side) / best_s([&] { at::matmul(a, b); });
   };
@@ -97,9 +100,10 @@ double cuda_matmul(at::Device device, at::ScalarType dtype, int64_t side) {
 
 double cuda_copy(at::Device device) {
   const int64_t bytes = 1024 * kMegabyte;
-  const at::Tensor from = at::zeros({bytes / 4}, at::device(device).dtype(at::kFloat));
+  const at::Tensor from = at::ones({bytes / 4}, at::device(device).dtype(at::kFloat));
   const at::Tensor to = at::empty_like(from);
-  const kernels::GpuStopwatch stopwatch = kernels::make_gpu_stopwatch(device, [&] { to.copy_(from); });
+  const kernels::GpuStopwatch stopwatch =
+      kernels::make_gpu_stopwatch(device, [&] { to.copy_(from); });
   double best = 1e30;
   for (int i = 0; i < 10; ++i) best = std::min(best, stopwatch.seconds());
   return 2.0 * static_cast<double>(bytes) / best;
@@ -135,11 +139,12 @@ const char* ceiling_name(Ceiling ceiling) {
   return "";
 }
 
-const char* ceiling_unit(Ceiling ceiling) { return ceiling == Ceiling::kRead ? "GB/s" : "GFLOP/s"; }
+const char* ceiling_unit(Ceiling ceiling) { return ceiling == Ceiling::kRead ? "B/s" : "FLOP/s"; }
 
 void evict_caches() {
   // All threads read it: each has caches of its own beside the last one that they share.
-  static const at::Tensor other = at::zeros({std::min(2 * last_cache_bytes(), 1024 * kMegabyte) / 4}, at::kFloat);
+  static const at::Tensor other =
+      at::ones({std::min(2 * last_cache_bytes(), 1024 * kMegabyte) / 4}, at::kFloat);
   read_all(other);
 }
 

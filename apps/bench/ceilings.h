@@ -17,7 +17,7 @@ namespace lexel::bench {
 /// returns  FLOP/s or bytes/s; 0 for kLaunch
 double measure_ceiling(Ceiling ceiling, at::Device device);
 
-/// "FMA", "bf16 matmul", "read", "launch"; and what a work of 1e9 units a second is called: "GFLOP/s", "GB/s".
+/// "FMA", "bf16 matmul", "memory", "none"; and the unit of its rate: "FLOP/s" or "B/s".
 const char* ceiling_name(Ceiling ceiling);
 const char* ceiling_unit(Ceiling ceiling);
 

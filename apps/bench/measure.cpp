@@ -16,9 +16,10 @@
 namespace lexel::bench {
 namespace {
 
-constexpr double kRoundSeconds = 0.1;    // of one contender
-constexpr double kSampleSeconds = 50e-6;  // shorter calls are timed several at a time: the clock costs up to 1 us
-constexpr int64_t kLeastSamples = 20;     // over all rounds, unless a call is long
+constexpr double kRoundSeconds = 0.1;  // of one contender
+constexpr double kSampleSeconds =
+    50e-6;  // shorter calls are timed several at a time: the clock costs up to 1 us
+constexpr int64_t kLeastSamples = 20;  // over all rounds, unless a call is long
 constexpr double kLongSeconds = 0.15;
 
 /// One way to the seconds of a call.
@@ -29,7 +30,8 @@ Sampler cpu_sampler(const std::function<void()>& run, bool cold) {
   const double start = clock_s();
   run();
   const double once = std::max(clock_s() - start, 1e-9);
-  const int64_t calls = cold ? 1 : std::clamp<int64_t>(std::llround(kSampleSeconds / once), 1, 10'000);
+  const int64_t calls =
+      cold ? 1 : std::clamp<int64_t>(std::llround(kSampleSeconds / once), 1, 10'000);
   return [run, cold, calls] {
     if (cold) evict_caches();
     const double begin = clock_s();
@@ -58,8 +60,9 @@ struct Entry {
   std::vector<double> seconds;
 };
 
-/// One untimed sample tells how many a round can take.
+/// A sample, after one to warm up, tells how many a round can take.
 int64_t samples_a_round(const Sampler& sample, int64_t rounds) {
+  sample();
   timespec before{}, after{};
   clock_gettime(CLOCK_MONOTONIC, &before);
   sample();
@@ -136,7 +139,8 @@ std::vector<Timing> measure(const Runs& runs, Ceiling ceiling, at::Device device
     std::vector<double>& seconds = entries[i].seconds;
     timings[i].samples = std::ssize(seconds);
     if (!timings[i].error.empty() || seconds.empty()) continue;
-    timings[i].seconds = device.is_cuda() ? median(seconds) : *std::min_element(seconds.begin(), seconds.end());
+    timings[i].seconds =
+        device.is_cuda() ? median(seconds) : *std::min_element(seconds.begin(), seconds.end());
   }
   return timings;
 }

@@ -45,7 +45,8 @@ void ReadFloats(const float* HWY_RESTRICT data, int64_t n) {
   for (int i = 0; i < kChains; ++i) sums[i] = hn::Zero(lanes);
   for (int64_t at = 0; at + kChains * width <= n; at += kChains * width) {
     HWY_UNROLL(12)
-    for (int i = 0; i < kChains; ++i) sums[i] = hn::Add(sums[i], hn::LoadU(lanes, data + at + i * width));
+    for (int i = 0; i < kChains; ++i)
+      sums[i] = hn::Add(sums[i], hn::LoadU(lanes, data + at + i * width));
   }
   benchmark::DoNotOptimize(hn::GetLane(Sum(sums)));
 }

@@ -21,9 +21,9 @@ KvCache make_kv_cache(int64_t batch, int64_t heads, int64_t capacity, int64_t wi
                       at::ScalarType dtype, at::Device device);
 
 /// Writes one step's key and value of each row into the cache, rounded to its dtype; int8: scale = max |x| / 127, nearest,
-/// ties to even; a vector of zeros keeps scale 0.
+/// ties to even; a vector of zeros keeps scale 0, one with a NaN or an infinity gets scale NaN (int8_rounding.h).
 ///
-/// k, v       (B, G, d) float32 or bfloat16, last dimension contiguous
+/// k, v       (B, G, d) float32 or bfloat16, one dtype, same device, last dimension contiguous
 /// positions  (B) int64 on the same device, each in 0..T-1. On the CPU another value is an error; on CUDA that row is not
 ///            written (a check would have to wait for the device)
 /// throws     Error(kUsage) on another dtype, shape or device
@@ -31,8 +31,9 @@ void append_(KvCache& cache, const at::Tensor& k, const at::Tensor& v, const at:
 
 /// softmax(q k^T / sqrt(d)) v of one query a row against the first lengths[b] keys of its cache: a decode step. The query of a
 /// causal, prefix or conv mask stands at position lengths[b] - 1; of a full mask (cross attention) it has no
-/// position. A row of length 0 gives zeros. Grouped queries as in attention(). Sums are float32 in an order that
-/// depends on T and d only: the same bits whatever the batch holds beside a row.
+/// position. A row of length 0 gives zeros; places past the length are never read. Grouped queries as in attention(). Sums
+/// are float32 in an order that depends on d, T, the mask and the row's length only: the same bits whatever the
+/// batch holds beside a row. NaN and infinities in a key that is seen go through as in plain arithmetic.
 ///
 /// q        (B, H, d) float32 or bfloat16, CPU or CUDA, last dimension contiguous
 /// cache    same batch, width and device; its heads divide H

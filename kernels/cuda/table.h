@@ -53,8 +53,10 @@ struct CudaKernels {
   at::Tensor (*decode_attention)(const at::Tensor& q, const KvCache& cache,
                                  const at::Tensor& lengths, const AttentionMask& mask);
 
-  DecodeWeights (*pack_weights)(const at::Tensor& weight, WeightFormat format, int64_t group);
-  at::Tensor (*unpack_weights)(const DecodeWeights& weights);
+  // From rounded rows, values (O, I) and scales (O, groups), to the layout that linear_decode reads, and back. Rounding and
+  // checks are the caller's.
+  DecodeWeights (*lay_out_weights)(const DecodeWeights& rows);
+  DecodeWeights (*weight_rows)(const DecodeWeights& weights);
   at::Tensor (*linear_decode)(const at::Tensor& x, const DecodeWeights& weights,
                               const LinearDecodeOptions& options);
 

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "apps/machine.h"
 #include "apps/spool.h"
 #include "kernels/check.h"
 #include "tokenizers/io/atomic_file.h"
@@ -33,6 +34,17 @@ std::string human_bytes(int64_t bytes) {
   } else {
     out << static_cast<double>(bytes) / 1e6 << " MB";
   }
+  return out.str();
+}
+
+std::string binary_bytes(int64_t bytes) {
+  std::ostringstream out;
+  out.precision(4);
+  const int shift = bytes < 1 << 20 ? 10 : bytes < 1 << 30 ? 20 : 30;
+  out << static_cast<double>(bytes) / static_cast<double>(int64_t{1} << shift)
+      << (shift == 10   ? " KiB"
+          : shift == 20 ? " MiB"
+                        : " GiB");
   return out.str();
 }
 
@@ -156,6 +168,38 @@ ordered_json explain(const std::string& path) {
   return kind->second == "tokens" ? explain_tokens(path) : explain_model(path);
 }
 
+ordered_json explain_machine() {
+  const MachineReport machine = describe_machine();
+  ordered_json caches = ordered_json::object(), paths = ordered_json::object();
+  for (const CpuCache& cache : machine.caches) caches[cache.name] = binary_bytes(cache.bytes);
+  for (const kernels::KernelPath& one : machine.paths) paths[one.kernel] = one.path;
+  std::string features;
+  for (const std::string& name : machine.features) {
+    features += concat(features.empty() ? "" : ", ", name);
+  }
+  const auto found = [](const std::string& text, const char* otherwise) {
+    return text.empty() ? otherwise : text;
+  };
+  return {
+      {"what", "this machine"},
+      {"cpu", machine.cpu},
+      {"cores", concat(machine.cores, " (", machine.threads, " threads in use)")},
+      {"memory", binary_bytes(machine.memory_bytes)},
+      {"caches", caches},
+      {"instruction sets", features},
+      {"in use",
+       {{"vectors", machine.in_use.vectors},
+        {"bfloat16 dot products", machine.in_use.bf16_dot},
+        {"int8 dot products", machine.in_use.vnni},
+        {"AMX tiles of bfloat16", machine.in_use.amx_bf16},
+        {"AMX tiles of int8", machine.in_use.amx_int8}}},
+      {"kernels", paths},
+      {"GPU", found(machine.gpu, "no NVIDIA driver")},
+      {"GPU driver", found(machine.gpu_driver, "none")},
+      {"CUDA plugin", found(machine.plugin, "none in this build")},
+  };
+}
+
 /// Indented "key: value" lines; objects and lists go one step deeper.
 void print(std::ostream& out, const ordered_json& value, const std::string& indent) {
   for (const auto& [key, item] : value.items()) {
@@ -173,6 +217,7 @@ void print(std::ostream& out, const ordered_json& value, const std::string& inde
 
 int run_info(const InfoOptions& options) {
   ordered_json all = ordered_json::array();
+  if (options.machine) all.push_back(explain_machine());
   for (const std::string& path : options.files) {
     ordered_json one = {{"file", path}};
     one.update(explain(path));

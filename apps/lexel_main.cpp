@@ -11,8 +11,15 @@ namespace {
 void define_info(CLI::App& app, InfoOptions& options) {
   CLI::App* info =
       app.add_subcommand("info", "Say in words what a model, token file, checkpoint or picture is");
-  info->add_option("files", options.files, "Files to explain")->required()->option_text("FILE...");
+  CLI::Option* files =
+      info->add_option("files", options.files, "Files to explain")->option_text("FILE...");
+  info->add_flag("--machine", options.machine,
+                 "This machine, and which code each kernel runs on it")
+      ->excludes(files);
   info->add_flag("--json", options.json, "As JSON, for programs");
+  info->callback([&options] {
+    if (options.files.empty() && !options.machine) throw CLI::RequiredError("FILE or --machine");
+  });
   info->footer("Example: lexel info assets/lexel-128.safetensors photo.tok.safetensors");
 }
 

@@ -11,6 +11,7 @@
 #include <system_error>
 #include <unistd.h>
 
+#include "kernels/check.h"
 #include "kernels/device.h"
 #include "kernels/machine.h"
 
@@ -62,7 +63,7 @@ std::vector<CpuCache> caches() {
     const std::string type = first_line(one / "type");
     if (type == "Instruction") continue;
     const int64_t unit = size.back() == 'K' ? 1 << 10 : size.back() == 'M' ? 1 << 20 : 1;
-    found.push_back({"L" + first_line(one / "level") + (type == "Data" ? "d" : ""),
+    found.push_back({concat("L", first_line(one / "level"), type == "Data" ? "d" : ""),
                      std::atoll(size.c_str()) * unit});
   }
   return found;

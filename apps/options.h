@@ -36,6 +36,7 @@ struct Tok2ImgOptions {
 
 struct InfoOptions {
   std::vector<std::string> files;
+  bool machine = false;  // this machine in place of files
   bool json = false;
 };
 

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <ctime>
 #include <exception>
+#include <memory>
 
 #include "apps/bench/cases.h"
 #include "apps/bench/ceilings.h"
@@ -61,6 +62,11 @@ int bench_kernels(const BenchOptions& options) {
     return 0;
   }
 
+  std::unique_ptr<AtomicFile>
+      json;  // opened now: a path that cannot be written should not cost minutes
+  if (!options.json.empty() && options.json != "-") {
+    json = std::make_unique<AtomicFile>(options.json);
+  }
   Report report;
   report.machine = cli::describe_machine();
   report.device = device.str();
@@ -85,8 +91,10 @@ int bench_kernels(const BenchOptions& options) {
     cli::write_stdout(options.markdown ? as_markdown(report) : as_text(report));
   if (options.json == "-") {
     cli::write_stdout(as_json(report));
-  } else if (!options.json.empty()) {
-    write_file(options.json, as_json(report));
+  } else if (json) {
+    const std::string text = as_json(report);
+    json->write(text.data(), text.size());
+    json->commit();
   }
   check(wrong.empty(), ErrorKind::kInternal, wrong);
   return 0;

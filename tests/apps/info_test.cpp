@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <nlohmann/json.hpp>
 
+#include "kernels/machine.h"
 #include "tests/apps/programs_fixture.h"
 
 namespace lexel::tests {
@@ -34,6 +35,27 @@ TEST_F(Info, ExplainsAPicture) {
   const ProgramResult result = lexel({"info", path("a.png")});
   ASSERT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("40x30"));
+}
+
+TEST_F(Info, ExplainsTheMachine) {
+  const ProgramResult result = lexel({"info", "--machine", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto json = nlohmann::json::parse(result.out);
+  EXPECT_EQ(json["what"], "this machine");
+  EXPECT_NE(json["cpu"], "");
+  EXPECT_EQ(json["in use"]["vectors"], kernels::machine().vectors);
+  EXPECT_EQ(json["in use"]["bfloat16 dot products"], kernels::machine().bf16_dot);
+  EXPECT_EQ(json["kernels"].size(), kernels::kernel_paths().size());
+  for (const kernels::KernelPath& path : kernels::kernel_paths()) {
+    EXPECT_EQ(json["kernels"][path.kernel], path.path);
+  }
+  const ProgramResult words = lexel({"info", "--machine"});
+  EXPECT_THAT(words.out, HasSubstr("vectors: " + kernels::machine().vectors));
+  EXPECT_THAT(words.out, HasSubstr("CUDA plugin: "));
+}
+
+TEST_F(Info, TakesFilesOrTheMachine) {
+  expect_failure(lexel({"info", "--machine", model()}), 2, "excludes");
 }
 
 }  // namespace

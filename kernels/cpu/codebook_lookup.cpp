@@ -1,13 +1,15 @@
 // Nearest code of each row, distance and argmax fused, so that the N x K scores never leave the registers.
 //
-// Codes are packed into panels of kVectors vectors: [bias][D] x [kVectors * lanes]. A step multiplies a tile of
-// kTileRows rows with a panel: kTileRows x kVectors accumulators, begun with the bias (0 for the dot product,
-// -|c|^2 / 2 for L2, -inf for padding and for codes that are not finite). Each lane of each row keeps its best score
-// and the number of the panel that gave it. Only then is the winning panel of a row computed once more, by the
-// same instructions, to find which of its codes had that score.
+// Codes are packed into panels (codebook_panels-inl.h). A step multiplies a tile of kTileRows rows with a panel:
+// kTileRows x kVectors accumulators, begun with the panel's bias.
 //
-// Loops: chunks of codes that fit L3 (packed when their turn comes, so memory does not grow with K), threads,
-// blocks of rows that fit L2, panels (each read once a block, then in L1), tiles of the block.
+// For one code a row, each lane of each row keeps its best score and the number of the panel that gave it; only then is
+// the winning panel of a row computed once more, by the same instructions, to find which of its codes had that score. For
+// more codes a row, each score is compared with the last of the row's best, and the few that pass are put in.
+//
+// Many rows: chunks of codes that fit L3 (packed when their turn comes, so memory does not grow with K), threads share
+// the rows. Few rows: threads share the codes, in chunks that fit L2. Then blocks of rows that fit L2, panels (each read
+// once a block, then in L1), tiles of the block.
 
 #include "kernels/cpu/codebook_lookup.h"
 
@@ -17,7 +19,9 @@
 #include <cstddef>
 #include <hwy/aligned_allocator.h>
 #include <limits>
+#include <vector>
 
+#include "kernels/cpu/codebook_panels.h"
 #include "kernels/cpu/machine.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -27,23 +31,23 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "kernels/cpu/codebook_panels-inl.h"
+
 #ifndef LEXEL_KERNELS_CPU_CODEBOOK_LOOKUP_ONCE
 #define LEXEL_KERNELS_CPU_CODEBOOK_LOOKUP_ONCE
 namespace lexel::kernels::cpu {
 
-/// What the code of all targets shares: the arguments, and the chunk of codes in work.
-struct Problem {
-  const float* rows;
-  int64_t num_rows;
-  const float* codes;
-  int64_t num_codes;
-  int64_t width;
-  bool l2;
-  int64_t* ids;  // ids and scores of the best code so far
-  float* score;
-  int64_t first_panel;  // of the chunk
-  int64_t num_panels;
-  float* packed;  // (num_panels, 1 + width, panel codes)
+/// Rows to be compared with the codes in play.
+struct Rows {
+  const float* values;  // (N, D)
+  int64_t count;
+};
+
+/// Consecutive panels, packed one behind the other.
+struct Panels {
+  int64_t first;
+  int64_t count;
+  const float* values;
 };
 
 /// Sizes of the target in use.
@@ -52,18 +56,11 @@ struct Tiling {
   int64_t panel_codes;
 };
 
-constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-
 }  // namespace lexel::kernels::cpu
 #endif
 
 HWY_BEFORE_NAMESPACE();
 namespace lexel::kernels::cpu::HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
-using Lanes = hn::ScalableTag<float>;
-using Vector = hn::Vec<Lanes>;
-constexpr int64_t kLanes = hn::MaxLanes(Lanes());
 
 // As many accumulators as the registers hold beside the operands: 24 of 32, or 12 of 16.
 constexpr bool kManyRegisters = HWY_TARGET <= HWY_AVX3 || !HWY_ARCH_X86;
@@ -74,41 +71,16 @@ constexpr int64_t kBlockBytes = 128 * 1024;  // rows and running winners of a bl
 
 Tiling TargetTiling() { return {kTileRows, kPanelCodes}; }
 
-int64_t PanelSize(const Problem& problem) { return (problem.width + 1) * kPanelCodes; }
-
-/// Packs panels first .. last-1 of the chunk.
-void PackPanels(const Problem& problem, int64_t first, int64_t last) {
-  constexpr int64_t kStep = 16;  // widths at a time: one cache line of a code
-  const int64_t width = problem.width;
+/// Packs panels first .. last-1 into `values`.
+void PackPanels(const CodesInPlay& codes, int64_t first, int64_t last, float* values) {
   for (int64_t panel = first; panel < last; ++panel) {
-    float* const bias = problem.packed + panel * PanelSize(problem);
-    float* const values = bias + kPanelCodes;  // (D, kPanelCodes)
-    const int64_t first_code = (problem.first_panel + panel) * kPanelCodes;
-    const int64_t num_codes = std::min(kPanelCodes, problem.num_codes - first_code);
-    double squares[kPanelCodes] = {};
-    for (int64_t begin = 0; begin < width; begin += kStep) {
-      const int64_t end = std::min(width, begin + kStep);
-      for (int64_t j = 0; j < num_codes; ++j) {
-        const float* const source = problem.codes + (first_code + j) * width;
-        for (int64_t d = begin; d < end; ++d) {
-          values[d * kPanelCodes + j] = source[d];
-          squares[j] += double{source[d]} * source[d];
-        }
-      }
-    }
-    for (int64_t j = 0; j < kPanelCodes; ++j) {
-      if (j < num_codes && std::isfinite(squares[j])) {
-        bias[j] = problem.l2 ? static_cast<float>(-0.5 * squares[j]) : 0.0F;
-      } else {
-        bias[j] = kMinusInfinity;
-        for (int64_t d = 0; d < width; ++d) values[d * kPanelCodes + j] = 0.0F;
-      }
-    }
+    PackPanel<kPanelCodes>(codes, panel * kPanelCodes, values);
+    values += (codes.width + 1) * kPanelCodes;
   }
 }
 
-/// Scores of kRows rows, packed (D, kRows), against one panel.
-template <int64_t kRows>
+/// Scores against one panel of kRows rows, packed (D, kStride).
+template <int64_t kRows, int64_t kStride>
 HWY_INLINE void PanelScores(const float* HWY_RESTRICT rows, const float* HWY_RESTRICT panel,
                             int64_t width, Vector (&scores)[kRows][kVectors]) {
   const Lanes lanes;
@@ -124,7 +96,7 @@ HWY_INLINE void PanelScores(const float* HWY_RESTRICT rows, const float* HWY_RES
     for (int64_t v = 0; v < kVectors; ++v) codes[v] = hn::Load(lanes, panel + v * kLanes);
     HWY_UNROLL(8)
     for (int64_t r = 0; r < kRows; ++r) {
-      const Vector value = hn::Set(lanes, rows[d * kRows + r]);
+      const Vector value = hn::Set(lanes, rows[d * kStride + r]);
       HWY_UNROLL(8)
       for (int64_t v = 0; v < kVectors; ++v) {
         scores[r][v] = hn::MulAdd(value, codes[v], scores[r][v]);
@@ -133,17 +105,18 @@ HWY_INLINE void PanelScores(const float* HWY_RESTRICT rows, const float* HWY_RES
   }
 }
 
-/// Best scores of a tile, lane by lane: best (kTileRows, kLanes), and the panel that gave each, as a float (exact up to
-/// 2^24 panels).
+/// Best scores of a tile's first kRows rows, lane by lane: best (kTileRows, kLanes), and the panel that gave each, as a
+/// float (exact up to 2^24 panels).
+template <int64_t kRows>
 HWY_NOINLINE void UpdateTile(const float* HWY_RESTRICT rows, const float* HWY_RESTRICT panel,
                              int64_t width, float panel_number, float* HWY_RESTRICT best,
                              float* HWY_RESTRICT best_panel) {
   const Lanes lanes;
-  Vector scores[kTileRows][kVectors];
-  PanelScores<kTileRows>(rows, panel, width, scores);
+  Vector scores[kRows][kVectors];
+  PanelScores<kRows, kTileRows>(rows, panel, width, scores);
   const Vector number = hn::Set(lanes, panel_number);
   HWY_UNROLL(8)
-  for (int64_t r = 0; r < kTileRows; ++r) {
+  for (int64_t r = 0; r < kRows; ++r) {
     Vector top = scores[r][0];
     HWY_UNROLL(8)
     for (int64_t v = 1; v < kVectors; ++v) top = hn::Max(top, scores[r][v]);
@@ -153,6 +126,51 @@ HWY_NOINLINE void UpdateTile(const float* HWY_RESTRICT rows, const float* HWY_RE
     hn::Store(hn::IfThenElse(better, top, before), lanes, best + r * kLanes);
     hn::Store(hn::IfThenElse(better, number, hn::Load(lanes, best_panel + r * kLanes)), lanes,
               best_panel + r * kLanes);
+  }
+}
+
+using TileUpdate = void (*)(const float*, const float*, int64_t, float, float*, float*);
+
+TileUpdate UpdateOf(int64_t num_rows) {
+  if (num_rows <= 1) return UpdateTile<1>;
+  if (num_rows <= 2) return UpdateTile<2>;
+  if (num_rows <= 4) return UpdateTile<4>;
+  return UpdateTile<kTileRows>;
+}
+
+/// Puts the codes of a panel that are among the best of their rows in; the tile has num_rows rows, from first_row on.
+template <int64_t kRows>
+HWY_NOINLINE void InsertTile(const float* HWY_RESTRICT rows, const float* HWY_RESTRICT panel,
+                             const CodesInPlay& codes, int64_t first_place, int64_t first_row,
+                             int64_t num_rows, const Winners& winners) {
+  const Lanes lanes;
+  Vector scores[kRows][kVectors];
+  PanelScores<kRows, kTileRows>(rows, panel, codes.width, scores);
+  const int64_t last = winners.top_k - 1;
+  const float* const worst = winners.score + first_row * winners.top_k + last;
+  HWY_ALIGN float values[kRows * kPanelCodes];
+  bool found = false;
+  HWY_UNROLL(8)
+  for (int64_t r = 0; r < kRows; ++r) {
+    Vector top = scores[r][0];
+    HWY_UNROLL(8)
+    for (int64_t v = 1; v < kVectors; ++v) top = hn::Max(top, scores[r][v]);
+    const int64_t row = std::min(r, num_rows - 1);
+    const auto better = hn::Gt(top, hn::Set(lanes, worst[row * winners.top_k]));
+    found = !hn::AllFalse(lanes, better) || found;
+    HWY_UNROLL(8)
+    for (int64_t v = 0; v < kVectors; ++v) {
+      hn::Store(scores[r][v], lanes, values + r * kPanelCodes + v * kLanes);
+    }
+  }
+  if (!found) return;
+  for (int64_t r = 0; r < std::min(kRows, num_rows); ++r) {
+    for (int64_t j = 0; j < kPanelCodes; ++j) {
+      const float value = values[r * kPanelCodes + j];
+      if (value > worst[r * winners.top_k]) {
+        winners.insert(first_row + r, codes.id(first_place + j), value);
+      }
+    }
   }
 }
 
@@ -173,10 +191,11 @@ float SquaredDistance(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, 
   return total;
 }
 
-/// Takes over the winner of the chunk for one row, from its lanes, if it beats the chunks before.
-void UpdateRow(const Problem& problem, int64_t row, const float* best, const float* best_panel) {
+/// Takes over the best of these panels for one row, from its lanes, if it beats the panels before.
+void UpdateRow(const Rows& rows, const CodesInPlay& codes, const Panels& panels, int64_t row,
+               const float* best, const float* best_panel, const Winners& winners) {
   const float top = *std::max_element(best, best + kLanes);
-  if (!(top > problem.score[row])) return;
+  if (!(top > winners.score[row])) return;
   float lowest = std::numeric_limits<float>::infinity();
   for (int64_t i = 0; i < kLanes; ++i) {
     if (best[i] == top) lowest = std::min(lowest, best_panel[i]);
@@ -185,62 +204,78 @@ void UpdateRow(const Problem& problem, int64_t row, const float* best, const flo
 
   const Lanes lanes;
   Vector vectors[1][kVectors];
-  PanelScores<1>(problem.rows + row * problem.width, problem.packed + panel * PanelSize(problem),
-                 problem.width, vectors);
+  PanelScores<1, 1>(rows.values + row * codes.width,
+                    panels.values + panel * (codes.width + 1) * kPanelCodes, codes.width, vectors);
   HWY_ALIGN float scores[kPanelCodes];
   for (int64_t v = 0; v < kVectors; ++v) hn::Store(vectors[0][v], lanes, scores + v * kLanes);
   const int64_t place = std::find(scores, scores + kPanelCodes, top) - scores;
-  problem.ids[row] = (problem.first_panel + panel) * kPanelCodes + place;
-  problem.score[row] = top;
+  winners.insert(row, codes.id((panels.first + panel) * kPanelCodes + place), scores[place]);
 }
 
-/// Updates ids and scores of the rows of tiles first .. last-1 by the codes of the chunk.
-void FindTiles(const Problem& problem, int64_t first, int64_t last) {
-  const int64_t width = problem.width;
+/// Updates the winners of the rows of tiles first .. last-1 by the codes of these panels.
+void FindTiles(const Rows& rows, const CodesInPlay& codes, const Panels& panels, int64_t first,
+               int64_t last, const Winners& winners) {
+  const int64_t width = codes.width;
+  const int64_t panel_size = (width + 1) * kPanelCodes;
   const int64_t tile_size = kTileRows * width;
   const int64_t lanes_size = kTileRows * kLanes;
   const int64_t tile_bytes = static_cast<int64_t>(sizeof(float)) * (tile_size + 2 * lanes_size);
   const int64_t block = std::min(last - first, std::max<int64_t>(1, kBlockBytes / tile_bytes));
-  const auto rows = hwy::AllocateAligned<float>(static_cast<size_t>(block * tile_size));
+  const auto packed = hwy::AllocateAligned<float>(static_cast<size_t>(block * tile_size));
   const auto best = hwy::AllocateAligned<float>(static_cast<size_t>(block * lanes_size));
   const auto best_panel = hwy::AllocateAligned<float>(static_cast<size_t>(block * lanes_size));
 
   for (int64_t begin = first; begin < last; begin += block) {
     const int64_t num_tiles = std::min(block, last - begin);
+    const int64_t first_row = begin * kTileRows;
+    const int64_t num_rows = std::min(num_tiles * kTileRows, rows.count - first_row);
     for (int64_t i = 0; i < num_tiles * kTileRows; ++i) {
-      const int64_t row = begin * kTileRows + i;
-      float* const target = rows.get() + i / kTileRows * tile_size + i % kTileRows;
+      float* const target = packed.get() + i / kTileRows * tile_size + i % kTileRows;
       for (int64_t d = 0; d < width; ++d) {
-        target[d * kTileRows] = row < problem.num_rows ? problem.rows[row * width + d] : 0.0F;
+        target[d * kTileRows] = i < num_rows ? rows.values[(first_row + i) * width + d] : 0.0F;
       }
+    }
+    if (winners.top_k > 1) {
+      for (int64_t panel = 0; panel < panels.count; ++panel) {
+        for (int64_t tile = 0; tile < num_tiles; ++tile) {
+          InsertTile<kTileRows>(packed.get() + tile * tile_size, panels.values + panel * panel_size,
+                                codes, (panels.first + panel) * kPanelCodes,
+                                first_row + tile * kTileRows, num_rows - tile * kTileRows, winners);
+        }
+      }
+      continue;
     }
     std::fill_n(best.get(), num_tiles * lanes_size, kMinusInfinity);
     std::fill_n(best_panel.get(), num_tiles * lanes_size, 0.0F);
-    for (int64_t panel = 0; panel < problem.num_panels; ++panel) {
-      const float* const codes = problem.packed + panel * PanelSize(problem);
-      for (int64_t tile = 0; tile < num_tiles; ++tile) {
-        UpdateTile(rows.get() + tile * tile_size, codes, width, static_cast<float>(panel),
-                   best.get() + tile * lanes_size, best_panel.get() + tile * lanes_size);
+    const TileUpdate update_last = UpdateOf(num_rows - (num_tiles - 1) * kTileRows);
+    for (int64_t panel = 0; panel < panels.count; ++panel) {
+      const float* const values = panels.values + panel * panel_size;
+      const auto number = static_cast<float>(panel);
+      int64_t tile = 0;
+      for (; tile + 1 < num_tiles; ++tile) {
+        UpdateTile<kTileRows>(packed.get() + tile * tile_size, values, width, number,
+                              best.get() + tile * lanes_size, best_panel.get() + tile * lanes_size);
       }
+      update_last(packed.get() + tile * tile_size, values, width, number,
+                  best.get() + tile * lanes_size, best_panel.get() + tile * lanes_size);
     }
-    const int64_t num_rows = std::min(num_tiles * kTileRows, problem.num_rows - begin * kTileRows);
     for (int64_t i = 0; i < num_rows; ++i) {
-      UpdateRow(problem, begin * kTileRows + i, best.get() + i * kLanes,
-                best_panel.get() + i * kLanes);
+      UpdateRow(rows, codes, panels, first_row + i, best.get() + i * kLanes,
+                best_panel.get() + i * kLanes, winners);
     }
   }
 }
 
-/// Turns the winners' sums into the scores that the caller gets.
-void FinishRows(const Problem& problem, int64_t first, int64_t last) {
-  const int64_t width = problem.width;
-  for (int64_t row = first; row < last; ++row) {
-    if (!std::isfinite(problem.score[row])) {  // the row, or every code, is not finite
-      problem.ids[row] = 0;
-      problem.score[row] = std::numeric_limits<float>::quiet_NaN();
+/// Turns the sums of the winners into the scores that the caller gets.
+void FinishRows(const LookupProblem& problem, int64_t first, int64_t last) {
+  const int64_t width = problem.width, top_k = problem.top_k;
+  for (int64_t place = first * top_k; place < last * top_k; ++place) {
+    if (!std::isfinite(problem.score[place])) {  // the row is not finite, or no code is left
+      problem.ids[place] = 0;
+      problem.score[place] = std::numeric_limits<float>::quiet_NaN();
     } else if (problem.l2) {
-      problem.score[row] = SquaredDistance(problem.rows + row * width,
-                                           problem.codes + problem.ids[row] * width, width);
+      problem.score[place] = SquaredDistance(problem.rows + place / top_k * width,
+                                             problem.codes + problem.ids[place] * width, width);
     }
   }
 }
@@ -250,41 +285,107 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace lexel::kernels::cpu {
+namespace {
 
 HWY_EXPORT(TargetTiling);
 HWY_EXPORT(PackPanels);
 HWY_EXPORT(FindTiles);
 HWY_EXPORT(FinishRows);
 
-void codebook_lookup(const float* rows, int64_t num_rows, const float* codes, int64_t num_codes,
-                     int64_t width, bool l2, int64_t* ids, float* score) {
-  constexpr int64_t kChunkFloats = 1 << 20;  // packed codes: 4 MiB
-  constexpr int64_t kGrain = 1 << 16;        // multiplications that are worth a thread
-  const Tiling tiling = HWY_DYNAMIC_DISPATCH(TargetTiling)();
-  const int64_t panel_size = tiling.panel_codes * (width + 1);
-  const int64_t num_panels = (num_codes + tiling.panel_codes - 1) / tiling.panel_codes;
-  const int64_t chunk = std::min(num_panels, std::max<int64_t>(1, kChunkFloats / panel_size));
-  const int64_t num_tiles = (num_rows + tiling.tile_rows - 1) / tiling.tile_rows;
-  const auto packed = hwy::AllocateAligned<float>(static_cast<size_t>(chunk * panel_size));
-  Problem problem{rows, num_rows, codes, num_codes, width, l2, ids, score, 0, 0, packed.get()};
+constexpr int64_t kGrain = 1 << 16;  // multiplications that are worth a thread
 
-  std::fill_n(ids, num_rows, 0);
-  std::fill_n(score, num_rows, kMinusInfinity);
-  for (int64_t first_panel = 0; first_panel < num_panels; first_panel += chunk) {
-    problem.first_panel = first_panel;
-    problem.num_panels = std::min(chunk, num_panels - first_panel);
-    at::parallel_for(0, problem.num_panels, 1 + kGrain / panel_size,
-                     [&](int64_t first, int64_t last) {
-                       HWY_DYNAMIC_DISPATCH(PackPanels)(problem, first, last);
-                     });
-    const int64_t tile_cost = problem.num_panels * panel_size * tiling.tile_rows;
+int64_t divide_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
+
+/// Threads share the rows.
+void find_many(const Rows& rows, const CodesInPlay& codes, const Winners& winners) {
+  constexpr int64_t kChunkFloats = 1 << 20;  // packed codes: 4 MiB
+  const Tiling tiling = HWY_DYNAMIC_DISPATCH(TargetTiling)();
+  const int64_t panel_size = tiling.panel_codes * (codes.width + 1);
+  const int64_t num_panels = divide_up(codes.count, tiling.panel_codes);
+  const int64_t num_tiles = divide_up(rows.count, tiling.tile_rows);
+  const int64_t chunk = std::min(num_panels, std::max<int64_t>(1, kChunkFloats / panel_size));
+  const auto packed = hwy::AllocateAligned<float>(static_cast<size_t>(chunk * panel_size));
+  for (int64_t begin = 0; begin < num_panels; begin += chunk) {
+    const Panels panels{begin, std::min(chunk, num_panels - begin), packed.get()};
+    at::parallel_for(0, panels.count, 1 + kGrain / panel_size, [&](int64_t first, int64_t last) {
+      HWY_DYNAMIC_DISPATCH(PackPanels)
+      (codes, begin + first, begin + last, packed.get() + first * panel_size);
+    });
+    const int64_t tile_cost = panels.count * panel_size * tiling.tile_rows;
     at::parallel_for(0, num_tiles, 1 + kGrain / tile_cost, [&](int64_t first, int64_t last) {
-      HWY_DYNAMIC_DISPATCH(FindTiles)(problem, first, last);
+      HWY_DYNAMIC_DISPATCH(FindTiles)(rows, codes, panels, first, last, winners);
     });
   }
-  at::parallel_for(0, num_rows, 1 + kGrain / width, [&](int64_t first, int64_t last) {
-    HWY_DYNAMIC_DISPATCH(FinishRows)(problem, first, last);
+}
+
+/// Winners among panels first .. last-1, packed in small chunks.
+void find_in_panels(const Rows& rows, const CodesInPlay& codes, int64_t first, int64_t last,
+                    const Winners& winners) {
+  constexpr int64_t kChunkFloats = 1 << 16;  // packed codes: 256 KiB
+  const Tiling tiling = HWY_DYNAMIC_DISPATCH(TargetTiling)();
+  const int64_t panel_size = tiling.panel_codes * (codes.width + 1);
+  const int64_t num_tiles = divide_up(rows.count, tiling.tile_rows);
+  const int64_t chunk = std::min(last - first, std::max<int64_t>(1, kChunkFloats / panel_size));
+  const auto packed = hwy::AllocateAligned<float>(static_cast<size_t>(chunk * panel_size));
+  for (int64_t begin = first; begin < last; begin += chunk) {
+    const Panels panels{begin, std::min(chunk, last - begin), packed.get()};
+    HWY_DYNAMIC_DISPATCH(PackPanels)(codes, begin, begin + panels.count, packed.get());
+    HWY_DYNAMIC_DISPATCH(FindTiles)(rows, codes, panels, 0, num_tiles, winners);
+  }
+}
+
+/// Threads share the codes: each finds winners of its part, and the parts are merged in their order.
+void find_few(const Rows& rows, const CodesInPlay& codes, const Winners& winners) {
+  const Tiling tiling = HWY_DYNAMIC_DISPATCH(TargetTiling)();
+  const int64_t num_panels = divide_up(codes.count, tiling.panel_codes);
+  const int64_t work = codes.count * codes.width * rows.count;
+  const int64_t num_parts =
+      std::max<int64_t>(1, std::min({int64_t{at::get_num_threads()}, num_panels, work / kGrain}));
+  if (num_parts == 1) return find_in_panels(rows, codes, 0, num_panels, winners);
+  const int64_t results = rows.count * winners.top_k;
+  std::vector<int64_t> ids(static_cast<size_t>(num_parts * results), 0);
+  std::vector<float> score(static_cast<size_t>(num_parts * results), kMinusInfinity);
+  at::parallel_for(0, num_parts, 1, [&](int64_t first, int64_t last) {
+    for (int64_t part = first; part < last; ++part) {
+      find_in_panels(rows, codes, part * num_panels / num_parts,
+                     (part + 1) * num_panels / num_parts,
+                     {winners.top_k, ids.data() + part * results, score.data() + part * results});
+    }
   });
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const int64_t row = static_cast<int64_t>(i) % results / winners.top_k;
+    winners.insert(row, ids[i], score[i]);
+  }
+}
+
+}  // namespace
+
+void codebook_lookup(const LookupProblem& problem) {
+  constexpr int64_t kFewRows = 32;
+  std::vector<int32_t> allowed;
+  CodesInPlay codes{problem.codes, problem.width, problem.l2, nullptr, problem.num_codes};
+  if (problem.allowed != nullptr) {
+    for (int64_t id = 0; id < problem.num_codes; ++id) {
+      if (problem.allowed[id]) allowed.push_back(static_cast<int32_t>(id));
+    }
+    codes.ids = allowed.data();
+    codes.count = static_cast<int64_t>(allowed.size());
+  }
+  const Rows rows{problem.rows, problem.num_rows};
+  const Winners winners{problem.top_k, problem.ids, problem.score};
+  std::fill_n(problem.ids, problem.num_rows * problem.top_k, 0);
+  std::fill_n(problem.score, problem.num_rows * problem.top_k, kMinusInfinity);
+  if (codes.count > 0) {
+    if (rows.count < kFewRows) {
+      find_few(rows, codes, winners);
+    } else {
+      find_many(rows, codes, winners);
+    }
+  }
+  at::parallel_for(0, problem.num_rows, 1 + kGrain / (problem.width * problem.top_k),
+                   [&](int64_t first, int64_t last) {
+                     HWY_DYNAMIC_DISPATCH(FinishRows)(problem, first, last);
+                   });
 }
 
 std::string codebook_lookup_path() { return std::string("float32 (") + vector_target_name() + ")"; }

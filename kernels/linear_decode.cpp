@@ -178,7 +178,14 @@ at::Tensor linear_decode(const at::Tensor& x, const DecodeWeights& weights,
   if (const CudaKernels* const cuda = cuda_kernels_for(x)) {
     return cuda->linear_decode(x, weights, options);
   }
-  return linear_decode_reference(x, weights, options);
+  at::Tensor y = at::empty({x.size(0), outputs}, x.options());
+  cpu::linear_decode({weights.format, weights.outputs, weights.inputs, weights.group,
+                      weights.values.const_data_ptr(), data_or_null(weights.scales),
+                      x.const_data_ptr<float>(), x.size(0), data_or_null(options.norm_weight),
+                      data_or_null(options.norm_bias), static_cast<float>(options.norm_epsilon),
+                      data_or_null(options.bias), options.activation,
+                      data_or_null(options.residual), y.mutable_data_ptr<float>()});
+  return y;
 }
 
 at::Tensor linear_decode_reference(const at::Tensor& x, const DecodeWeights& weights,

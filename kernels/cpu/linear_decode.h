@@ -1,11 +1,39 @@
 #pragma once
 
+#include <cstdint>
+
 #include "kernels/linear_decode.h"
 
 namespace lexel::kernels::cpu {
 
-/// From rows, values (O, I) and scales (O, groups), to the layout of linear_decode below, and back.
+/// Outputs of a panel: lanes are outputs, so that sums need no folding and inputs no padding. Weights lie as
+///   float32, int8   (panels, I, kPanel)
+///   bfloat16        (panels, ceil(I / 2), kPanel, 2): two inputs in one 32-bit lane
+///   scales          (panels, groups, kPanel)
+/// with zeros past the last output and input. One layout for all instruction sets.
+constexpr int64_t kPanel = 32;
+
+/// From rows, values (O, I) and scales (O, groups), to this layout, and back.
 DecodeWeights lay_out_weights(const DecodeWeights& rows);
 DecodeWeights weight_rows(const DecodeWeights& weights);
+
+/// The arguments of linear_decode, checked; null for what is absent.
+struct LinearProblem {
+  WeightFormat format;
+  int64_t outputs, inputs, group;
+  const void* values;
+  const float* scales;
+  const float* x;  // (B, I)
+  int64_t batch;
+  const float* norm_weight;
+  const float* norm_bias;
+  float norm_epsilon;
+  const float* bias;
+  Activation activation;
+  const float* residual;  // as y
+  float* y;               // (B, O), or (B, O / 2) for the gated: written
+};
+
+void linear_decode(const LinearProblem& problem);
 
 }  // namespace lexel::kernels::cpu

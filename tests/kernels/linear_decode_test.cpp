@@ -166,11 +166,12 @@ double error_limit(const at::Tensor& x, const at::Tensor& weight, Format format,
   sizes.residual.reset();
   const auto inputs = static_cast<double>(weight.size(1));
   const bool has_norm = options.norm_weight.defined();
-  // The normalised x, by the identity matrix.
-  const at::Tensor identity = at::zeros({weight.size(1), weight.size(1)});
-  identity.diagonal().fill_(1);
-  const at::Tensor input =
-      linear_decode_reference(x, pack_weights(identity, WeightFormat::kFloat32), sizes);
+  at::Tensor input = x;
+  if (has_norm) {  // by the identity matrix
+    const at::Tensor identity = at::zeros({weight.size(1), weight.size(1)});
+    identity.diagonal().fill_(1);
+    input = linear_decode_reference(x, pack_weights(identity, WeightFormat::kFloat32), sizes);
+  }
   const double sum = at::matmul(input.abs(), unpack_weights(packed).abs().t()).max().item<double>();
   const double bias = options.bias.defined() ? options.bias.abs().max().item<double>() : 0.0;
   const double error =
@@ -184,62 +185,61 @@ double error_limit(const at::Tensor& x, const at::Tensor& weight, Format format,
   return slope * error + 8 * 0x1p-24 * (value + residual) + 1e-30;
 }
 
-void expect_near(Path path, const at::Tensor& x, const at::Tensor& weight, Format format,
+/// Every path against the reference.
+void expect_near(const at::Tensor& x, const at::Tensor& weight, Format format,
                  const LinearDecodeOptions& options) {
   const at::Tensor wanted = reference(x, weight, format, options);
-  const at::Tensor got = path(x, weight, format, options);
-  ASSERT_EQ(got.sizes(), wanted.sizes());
-  EXPECT_TRUE(got.is_contiguous());
-  if (got.numel() == 0) return;
-  const double error = got.sub(wanted).abs().max().item<double>();
-  EXPECT_LE(error, error_limit(x, weight, format, options));
+  const double limit = wanted.numel() == 0 ? 0.0 : error_limit(x, weight, format, options);
+  on_every_path([&](Path path) {
+    const at::Tensor got = path(x, weight, format, options);
+    ASSERT_EQ(got.sizes(), wanted.sizes());
+    EXPECT_TRUE(got.is_contiguous());
+    if (got.numel() == 0) return;
+    EXPECT_LE(got.sub(wanted).abs().max().item<double>(), limit);
+  });
 }
 
 TEST(LinearDecode, EqualsTheReferenceInEveryShape) {
-  on_every_path([&](Path path) {
-    for (const Format format : kFormats) {
-      for (const int64_t batch : {0, 1, 2, 3, 16}) {
-        for (const int64_t outputs : {1, 5, 130}) {
-          for (const int64_t inputs : {1, 7, 33, 384, 1000}) {
-            if (format.group != 0 && inputs % format.group != 0) continue;
-            SCOPED_TRACE(concat(name_of(format), " ", batch, " x ", outputs, " x ", inputs));
-            const auto seed = static_cast<uint64_t>(batch * 1000 + outputs);
-            expect_near(path, random_tensor(seed, {batch, inputs}),
-                        random_tensor(seed + 1, {outputs, inputs}), format, {});
-          }
+  for (const Format format : kFormats) {
+    for (const int64_t batch : {0, 1, 2, 3, 16}) {
+      for (const int64_t outputs : {1, 5, 130}) {
+        for (const int64_t inputs : {1, 7, 33, 384, 1000}) {
+          if (format.group != 0 && inputs % format.group != 0) continue;
+          SCOPED_TRACE(concat(name_of(format), " ", batch, " x ", outputs, " x ", inputs));
+          const auto seed = static_cast<uint64_t>(batch * 1000 + outputs);
+          expect_near(random_tensor(seed, {batch, inputs}),
+                      random_tensor(seed + 1, {outputs, inputs}), format, {});
         }
       }
     }
-  });
+  }
 }
 
 TEST(LinearDecode, EveryPrologueAndEpilogue) {
   constexpr int64_t kInputs = 192, kOutputs = 134;
   const at::Tensor weight = random_tensor(1, {kOutputs, kInputs});
-  on_every_path([&](Path path) {
-    for (const int64_t batch : {1, 2, 5}) {
-      const at::Tensor x = random_tensor(2, {batch, kInputs}).mul(3).add(0.5);
-      for (const Activation activation :
-           {Activation::kNone, Activation::kGelu, Activation::kGatedGelu, Activation::kGatedSilu}) {
-        for (int parts = 0; parts < 16; ++parts) {
-          if ((parts & 2) != 0 && (parts & 1) == 0) continue;  // a norm bias without a norm weight
-          const bool gated = activation >= Activation::kGatedGelu;
-          LinearDecodeOptions options;
-          options.activation = activation;
-          if ((parts & 1) != 0) options.norm_weight = random_tensor(3, {kInputs});
-          if ((parts & 2) != 0) options.norm_bias = random_tensor(4, {kInputs});
-          if ((parts & 4) != 0) options.bias = random_tensor(5, {kOutputs});
-          if ((parts & 8) != 0) {
-            options.residual = random_tensor(6, {batch, gated ? kOutputs / 2 : kOutputs});
-          }
-          const Format format = kFormats[parts % 4];
-          SCOPED_TRACE(concat(name_of(format), " batch ", batch, " activation ",
-                              static_cast<int>(activation), " parts ", parts));
-          expect_near(path, x, weight, format, options);
+  for (const int64_t batch : {1, 2, 5}) {
+    const at::Tensor x = random_tensor(2, {batch, kInputs}).mul(3).add(0.5);
+    for (const Activation activation :
+         {Activation::kNone, Activation::kGelu, Activation::kGatedGelu, Activation::kGatedSilu}) {
+      for (int parts = 0; parts < 16; ++parts) {
+        if ((parts & 2) != 0 && (parts & 1) == 0) continue;  // a norm bias without a norm weight
+        const bool gated = activation >= Activation::kGatedGelu;
+        LinearDecodeOptions options;
+        options.activation = activation;
+        if ((parts & 1) != 0) options.norm_weight = random_tensor(3, {kInputs});
+        if ((parts & 2) != 0) options.norm_bias = random_tensor(4, {kInputs});
+        if ((parts & 4) != 0) options.bias = random_tensor(5, {kOutputs});
+        if ((parts & 8) != 0) {
+          options.residual = random_tensor(6, {batch, gated ? kOutputs / 2 : kOutputs});
         }
+        const Format format = kFormats[parts % 4];
+        SCOPED_TRACE(concat(name_of(format), " batch ", batch, " activation ",
+                            static_cast<int>(activation), " parts ", parts));
+        expect_near(x, weight, format, options);
       }
     }
-  });
+  }
 }
 
 TEST(LinearDecode, NormOfHandMadeRows) {
@@ -276,14 +276,14 @@ TEST(LinearDecode, RowsDoNotDependOnTheirBatch) {
 }
 
 TEST(LinearDecode, ThreadsDoNotMatter) {
-  const at::Tensor weight = random_tensor(1, {1000, 640});
-  const at::Tensor x = random_tensor(2, {3, 640});
+  const at::Tensor weight = random_tensor(1, {500, 384});
+  const at::Tensor x = random_tensor(2, {3, 384});
   const int threads = at::get_num_threads();
   tests::on_every_target([&] {
     for (const Format format : kFormats) {
       at::set_num_threads(1);
       const at::Tensor one = on_cpu(x, weight, format, {});
-      for (const int count : {2, 3, 8}) {
+      for (const int count : {2, 3}) {
         at::set_num_threads(count);
         EXPECT_TRUE(at::equal(on_cpu(x, weight, format, {}), one));
       }

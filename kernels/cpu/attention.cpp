@@ -1,72 +1,205 @@
 #include "kernels/cpu/attention.h"
 
-#include <ATen/ops/logsumexp.h>
-#include <ATen/ops/matmul.h>
+#include <ATen/Parallel.h>
+#include <ATen/ops/constant_pad_nd.h>
+#include <ATen/ops/empty.h>
+#include <algorithm>
 #include <cmath>
+#include <hwy/aligned_allocator.h>
 #include <limits>
 
-#include "kernels/attention.h"
+#include "kernels/cpu/attention_tile.h"
 
 namespace lexel::kernels::cpu {
 namespace {
 
-constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+constexpr int64_t kGrain = 1 << 16;  // multiplications that are worth a thread
 
-struct Parts {
-  at::Tensor q, k, v, scores;
-  int64_t group;
+/// float32, the last dimension contiguous and filled with zeros to a multiple of kWidthStep; x itself where it can be.
+at::Tensor staged(const at::Tensor& x) {
+  const int64_t missing = (kWidthStep - x.size(3) % kWidthStep) % kWidthStep;
+  const at::Tensor values = x.to(at::kFloat);
+  return missing == 0 ? values : at::constant_pad_nd(values, {0, missing});
+}
+
+/// (B, tokens, heads, padded width) float32 as (B, heads, tokens, width) of another dtype, laid out as before.
+at::Tensor unstaged(const at::Tensor& x, int64_t width, at::ScalarType type) {
+  return x.narrow(3, 0, width).contiguous().to(type).transpose(1, 2);
+}
+
+/// The shapes and arrays of one call.
+struct Call {
+  Call(const at::Tensor& q_in, const at::Tensor& k_in, const at::Tensor& v_in,
+       const AttentionMask& mask_in, const at::Tensor& key_mask)
+      : batch(q_in.size(0)),
+        heads(q_in.size(1)),
+        key_heads(k_in.size(1)),
+        queries(q_in.size(2)),
+        keys(k_in.size(2)),
+        mask(mask_in),
+        layout(key_layout(mask, keys)),
+        scale(static_cast<float>(1.0 / std::sqrt(static_cast<double>(q_in.size(3))))),
+        q(staged(q_in)),
+        k(staged(k_in)),
+        v(staged(v_in).contiguous()),
+        width(q.size(3)),
+        blocks((queries + kBlockQueries - 1) / kBlockQueries) {
+    if (!key_mask.defined()) return;
+    // 0 and -infinity, with a chunk more; and where the padding at the end of each row begins.
+    const at::Tensor mask_rows = key_mask.contiguous();  // (B, M)
+    const bool* const real = mask_rows.const_data_ptr<bool>();
+    key_bias = at::empty({batch, keys + layout.chunk}, at::kFloat);
+    float* const bias = key_bias.mutable_data_ptr<float>();
+    for (int64_t b = 0; b < batch; ++b) {
+      float* const row = bias + b * (keys + layout.chunk);
+      int64_t end = 0;
+      std::fill_n(row, keys + layout.chunk, 0.0F);
+      for (int64_t key = 0; key < keys; ++key) {
+        if (real[b * keys + key]) {
+          end = key + 1;
+        } else {
+          row[key] = -std::numeric_limits<float>::infinity();
+        }
+      }
+      key_ends.push_back(end);
+    }
+  }
+
+  int64_t key_head_of(int64_t head) const { return head / (heads / key_heads); }
+
+  const float* row(const at::Tensor& x, int64_t b, int64_t h) const {
+    return x.const_data_ptr<float>() + b * x.stride(0) + h * x.stride(1);
+  }
+
+  AttentionHead head(int64_t b, int64_t h, const float* keys_transposed) const {
+    AttentionHead head{};
+    head.mask = mask;
+    head.layout = layout;
+    head.scale = scale;
+    head.width = width;
+    head.queries = queries;
+    head.keys = key_ends.empty() ? keys : key_ends[static_cast<size_t>(b)];
+    head.q = row(q, b, h);
+    head.q_stride = q.stride(2);
+    head.keys_transposed = keys_transposed;
+    head.v = row(v, b, key_head_of(h));
+    head.key_bias =
+        key_ends.empty() ? nullptr : key_bias.const_data_ptr<float>() + b * (keys + layout.chunk);
+    return head;
+  }
+
+  int64_t batch, heads, key_heads, queries, keys;
+  AttentionMask mask;
+  KeyLayout layout;
+  float scale;
+  at::Tensor q, k, v;  // staged
+  int64_t width;       // padded
+  int64_t blocks;      // of queries
+  at::Tensor key_bias;
+  std::vector<int64_t> key_ends;  // of each row of the batch, where there is a key mask
 };
 
-Parts parts_of(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-               const AttentionMask& mask, const at::Tensor& key_mask) {
-  Parts parts;
-  parts.group = q.size(1) / k.size(1);
-  parts.q = q.to(at::kFloat).div(std::sqrt(static_cast<double>(q.size(3))));
-  parts.k = k.to(at::kFloat).repeat_interleave(parts.group, 1);
-  parts.v = v.to(at::kFloat).repeat_interleave(parts.group, 1);
-  at::Tensor hidden = mask_table(mask, q.size(2), k.size(2)).logical_not();
-  if (key_mask.defined()) {
-    hidden = hidden.logical_or(key_mask.logical_not().unsqueeze(1).unsqueeze(1));
-  }
-  parts.scores = at::matmul(parts.q, parts.k.transpose(2, 3)).masked_fill(hidden, kMinusInfinity);
-  return parts;
-}
-
-at::Tensor weights_of(const Parts& parts, const at::Tensor& log_sum_exp) {
-  return parts.scores.sub(log_sum_exp.unsqueeze(3)).exp().nan_to_num(0.0);
-}
-
-at::Tensor by_position(const at::Tensor& x, at::ScalarType type) {
-  return x.to(type).transpose(1, 2).contiguous().transpose(1, 2);
+hwy::AlignedFreeUniquePtr<float[]> scratch_of(int64_t floats) {
+  return hwy::AllocateAligned<float>(static_cast<size_t>(floats));
 }
 
 }  // namespace
 
 AttentionForward attention_forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                    const AttentionMask& mask, const at::Tensor& key_mask) {
-  const Parts parts = parts_of(q, k, v, mask, key_mask);
-  const at::Tensor log_sum_exp = parts.scores.logsumexp(3);
-  const at::Tensor out = at::matmul(weights_of(parts, log_sum_exp), parts.v);
-  return {by_position(out, q.scalar_type()), log_sum_exp};
+  const Call call(q, k, v, mask, key_mask);
+  const int64_t packed_size = call.layout.size(call.keys, call.width);
+  const auto packed = scratch_of(call.batch * call.key_heads * packed_size);
+  at::parallel_for(
+      0, call.batch * call.key_heads, 1 + kGrain / packed_size, [&](int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; ++i) {
+          pack_keys(call.row(call.k, i / call.key_heads, i % call.key_heads), call.k.stride(2),
+                    call.keys, call.width, call.layout, packed.get() + i * packed_size);
+        }
+      });
+  const at::Tensor out = at::empty({call.batch, call.queries, call.heads, call.width}, at::kFloat);
+  const at::Tensor log_sum_exp = at::empty({call.batch, call.heads, call.queries}, at::kFloat);
+  const int64_t block_cost =
+      std::min(call.queries, kBlockQueries) * std::min(call.keys, kPanelKeys) * call.width;
+  at::parallel_for(
+      0, call.batch * call.heads * call.blocks, 1 + kGrain / block_cost,
+      [&](int64_t first, int64_t last) {
+        const auto scratch = scratch_of(forward_scratch(call.width));
+        for (int64_t i = first; i < last; ++i) {
+          const int64_t b = i / call.blocks / call.heads, h = i / call.blocks % call.heads;
+          const int64_t key_head = b * call.key_heads + call.key_head_of(h);
+          forward_block(call.head(b, h, packed.get() + key_head * packed_size), i % call.blocks,
+                        out.mutable_data_ptr<float>() + b * out.stride(0) + h * out.stride(2),
+                        out.stride(1),
+                        log_sum_exp.mutable_data_ptr<float>() + (b * call.heads + h) * call.queries,
+                        scratch.get());
+        }
+      });
+  return {unstaged(out, q.size(3), q.scalar_type()), log_sum_exp};
 }
 
 AttentionGradients attention_backward(const at::Tensor& grad, const at::Tensor& q,
                                       const at::Tensor& k, const at::Tensor& v,
                                       const AttentionForward& forward, const AttentionMask& mask,
                                       const at::Tensor& key_mask) {
-  const Parts parts = parts_of(q, k, v, mask, key_mask);
-  const at::Tensor weights = weights_of(parts, forward.log_sum_exp);
-  const at::Tensor rows = grad.to(at::kFloat);
-  const at::Tensor mean = rows.mul(forward.out).sum(3, true);
-  const at::Tensor slope = at::matmul(rows, parts.v.transpose(2, 3)).sub(mean).mul(weights);
-  const auto by_key_head = [&](const at::Tensor& x) {
-    return x.reshape({x.size(0), k.size(1), parts.group, x.size(2), x.size(3)}).sum(2);
+  const Call call(q, k, v, mask, key_mask);
+  const at::Tensor keys = call.k.contiguous();
+  const at::Tensor grads = staged(grad), out = staged(forward.out);
+  const auto by_position = [&](int64_t tokens, int64_t heads) {
+    return at::empty({call.batch, tokens, heads, call.width}, at::kFloat);
   };
+  const at::Tensor q_grad = by_position(call.queries, call.heads);
+  const at::Tensor k_grad = by_position(call.keys, call.key_heads);
+  const at::Tensor v_grad = by_position(call.keys, call.key_heads);
+  const int64_t packed_size = call.layout.size(call.keys, call.width);
+  const int64_t grad_size = (call.keys + kPanelKeys) * call.width;
+  const int64_t group = call.heads / call.key_heads;
+
+  // A thread does all of a key head, so that sums over queries need no order among threads.
+  at::parallel_for(0, call.batch * call.key_heads, 1, [&](int64_t first, int64_t last) {
+    const auto packed_keys = scratch_of(packed_size), packed_values = scratch_of(packed_size);
+    const auto k_sums = scratch_of(grad_size), v_sums = scratch_of(grad_size);
+    const auto scratch = scratch_of(backward_scratch(call.width));
+    for (int64_t i = first; i < last; ++i) {
+      const int64_t b = i / call.key_heads, g = i % call.key_heads;
+      pack_keys(call.row(keys, b, g), keys.stride(2), call.keys, call.width, call.layout,
+                packed_keys.get());
+      pack_keys(call.row(call.v, b, g), call.v.stride(2), call.keys, call.width, call.layout,
+                packed_values.get());
+      std::fill_n(k_sums.get(), grad_size, 0.0F);
+      std::fill_n(v_sums.get(), grad_size, 0.0F);
+      for (int64_t h = g * group; h < (g + 1) * group; ++h) {
+        AttentionHeadBackward work{};
+        work.head = call.head(b, h, packed_keys.get());
+        work.k = call.row(keys, b, g);
+        work.values_transposed = packed_values.get();
+        work.grad = call.row(grads, b, h);
+        work.grad_stride = grads.stride(2);
+        work.out = call.row(out, b, h);
+        work.out_stride = out.stride(2);
+        work.log_sum_exp =
+            forward.log_sum_exp.const_data_ptr<float>() + (b * call.heads + h) * call.queries;
+        float* const q_rows =
+            q_grad.mutable_data_ptr<float>() + b * q_grad.stride(0) + h * q_grad.stride(2);
+        for (int64_t block = 0; block < call.blocks; ++block) {
+          backward_block(work, block, q_rows, q_grad.stride(1), k_sums.get(), v_sums.get(),
+                         scratch.get());
+        }
+      }
+      for (const auto& [sums, result] :
+           {std::pair{k_sums.get(), &k_grad}, std::pair{v_sums.get(), &v_grad}}) {
+        float* const rows =
+            result->mutable_data_ptr<float>() + b * result->stride(0) + g * result->stride(2);
+        for (int64_t key = 0; key < call.keys; ++key) {
+          std::copy_n(sums + key * call.width, call.width, rows + key * result->stride(1));
+        }
+      }
+    }
+  });
   const at::ScalarType type = q.scalar_type();
-  return {
-      by_position(at::matmul(slope, parts.k).div(std::sqrt(static_cast<double>(q.size(3)))), type),
-      by_position(by_key_head(at::matmul(slope.transpose(2, 3), parts.q)), type),
-      by_position(by_key_head(at::matmul(weights.transpose(2, 3), rows)), type)};
+  const int64_t width = q.size(3);
+  return {unstaged(q_grad, width, type), unstaged(k_grad, width, type),
+          unstaged(v_grad, width, type)};
 }
 
 }  // namespace lexel::kernels::cpu

@@ -1,1 +1,88 @@
 #include "kernels/cuda/attention.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <cstdint>
+
+#include "kernels/check.h"
+#include "kernels/cuda/attention_tiles.h"
+#include "kernels/cuda/glue.h"
+#include "kernels/cuda/on_device.h"
+
+namespace lexel::kernels::cuda {
+namespace {
+
+/// The tensor, or a copy of it where its rows are not copied in whole 16 bytes.
+at::Tensor aligned(const at::Tensor& x) {
+  constexpr int64_t kBytes = 16;
+  bool fits = reinterpret_cast<std::uintptr_t>(x.const_data_ptr()) % kBytes == 0;
+  for (int64_t i = 0; i < 3; ++i) fits = fits && x.stride(i) * x.element_size() % kBytes == 0;
+  return fits ? x : x.clone(at::MemoryFormat::Contiguous);
+}
+
+AttentionInput input_of(const at::Tensor& x) {
+  return {x.const_data_ptr(), x.stride(0), x.stride(1), x.stride(2)};
+}
+
+AttentionOutput output_of(const at::Tensor& x) {
+  return {x.mutable_data_ptr(), x.stride(0), x.stride(1), x.stride(2)};
+}
+
+/// An empty (B, H, N, d) tensor, laid out as (B, N, H, d).
+at::Tensor like(const at::Tensor& x) {
+  return at::empty({x.size(0), x.size(2), x.size(1), x.size(3)}, x.options()).transpose(1, 2);
+}
+
+AttentionSizes sizes_of(const at::Tensor& q, const at::Tensor& k, const AttentionMask& mask,
+                        const at::Tensor& key_mask) {
+  for (const int64_t tokens : {q.size(2), k.size(2)}) {
+    check_arg(tokens < TileMask::kMaxPositions, "attention", "expected fewer than ",
+              TileMask::kMaxPositions, " tokens, got ", tokens);
+  }
+  return {q.scalar_type() == at::kBFloat16,
+          q.size(0),
+          q.size(1),
+          k.size(1),
+          q.size(2),
+          k.size(2),
+          q.size(3),
+          mask,
+          key_mask.defined() ? key_mask.const_data_ptr<bool>() : nullptr};
+}
+
+}  // namespace
+
+AttentionForward attention_forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                   const AttentionMask& mask, const at::Tensor& key_mask) {
+  const OnDevice device(q);
+  const at::Tensor queries = aligned(q), keys = aligned(k), values = aligned(v);
+  const at::Tensor real_keys = key_mask.defined() ? key_mask.contiguous() : key_mask;
+  const AttentionForward result{
+      like(q), at::empty({q.size(0), q.size(1), q.size(2)}, q.options().dtype(at::kFloat))};
+  launch_attention_forward(
+      {sizes_of(q, k, mask, real_keys), input_of(queries), input_of(keys), input_of(values),
+       output_of(result.out), result.log_sum_exp.mutable_data_ptr<float>()},
+      device.stream());
+  return result;
+}
+
+AttentionGradients attention_backward(const at::Tensor& grad, const at::Tensor& q,
+                                      const at::Tensor& k, const at::Tensor& v,
+                                      const AttentionForward& forward, const AttentionMask& mask,
+                                      const at::Tensor& key_mask) {
+  const OnDevice device(q);
+  const at::Tensor queries = aligned(q), keys = aligned(k), values = aligned(v);
+  const at::Tensor gradient = aligned(grad), out = aligned(forward.out);
+  const at::Tensor log_sum_exp = forward.log_sum_exp.contiguous();
+  const at::Tensor real_keys = key_mask.defined() ? key_mask.contiguous() : key_mask;
+  const at::Tensor delta = at::empty_like(log_sum_exp);  // (B, H, N)
+  const AttentionGradients result{like(q), like(k), like(v)};
+  launch_attention_backward({sizes_of(q, k, mask, real_keys), input_of(queries), input_of(keys),
+                             input_of(values), input_of(out), input_of(gradient),
+                             log_sum_exp.const_data_ptr<float>(), delta.mutable_data_ptr<float>(),
+                             output_of(result.q), output_of(result.k), output_of(result.v)},
+                            device.stream());
+  return result;
+}
+
+}  // namespace lexel::kernels::cuda

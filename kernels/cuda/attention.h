@@ -1,1 +1,61 @@
 #pragma once
+
+// Attention on CUDA, forward and backward, in tiles that stay on the chip; the scores never reach memory.
+//
+// bfloat16: products by mma.sync m16n8k16 with float32 sums (sm_80 and later). float32: each value is split into three
+// bfloat16 parts that together keep its 24 bits, and a product is the six products of parts above 2^-24: as exact as float32
+// multiply-adds, on the same code.
+//
+// Where another implementation wins is for kernels/attention.cpp to say; see there.
+
+#include <cstdint>
+
+#include "kernels/attention_mask.h"
+#include "kernels/cuda/stream.h"
+
+namespace lexel::kernels::cuda {
+
+/// A (B, H, N, d) tensor of the type of the call: rows contiguous, of any strides, in elements, that are multiples of 16 bytes
+/// as the pointer is.
+struct AttentionInput {
+  const void* data;
+  int64_t batch_stride, head_stride, row_stride;
+};
+
+/// The same, of results.
+struct AttentionOutput {
+  void* data;
+  int64_t batch_stride, head_stride, row_stride;
+};
+
+struct AttentionSizes {
+  bool bfloat16;          // or float32
+  int64_t batch;          // B
+  int64_t heads;          // H
+  int64_t key_heads;      // G, divides H
+  int64_t queries, keys;  // N, M < TileMask::kMaxPositions
+  int64_t width;          // d, 8..128, a multiple of 8
+  AttentionMask mask;
+  const bool* key_mask;  // (B, M), or null: all keys are real
+};
+
+struct AttentionForwardArguments {
+  AttentionSizes sizes;
+  AttentionInput q, k, v;
+  AttentionOutput out;
+  float* log_sum_exp;  // (B, H, N), written
+};
+
+struct AttentionBackwardArguments {
+  AttentionSizes sizes;
+  AttentionInput q, k, v, out, grad;  // grad is of the loss in out
+  const float* log_sum_exp;           // (B, H, N)
+  float* delta;                       // (B, H, N) scratch: grad . out of each row
+  AttentionOutput grad_q, grad_k, grad_v;
+};
+
+/// throws   Error(kInternal) when a launch fails
+void launch_attention_forward(const AttentionForwardArguments& arguments, Stream stream);
+void launch_attention_backward(const AttentionBackwardArguments& arguments, Stream stream);
+
+}  // namespace lexel::kernels::cuda

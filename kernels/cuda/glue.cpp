@@ -9,6 +9,9 @@ CudaKernels make_table(int (*device_count)()) {
 
   table.codebook_lookup = codebook_lookup;
 
+  table.attention_forward = attention_forward;
+  table.attention_backward = attention_backward;
+
   return table;
 }
 

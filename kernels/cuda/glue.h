@@ -8,6 +8,13 @@ namespace lexel::kernels::cuda {
 CodebookMatch codebook_lookup(const at::Tensor& rows, const at::Tensor& codes,
                               const LookupOptions& options);
 
+AttentionForward attention_forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                   const AttentionMask& mask, const at::Tensor& key_mask);
+AttentionGradients attention_backward(const at::Tensor& grad, const at::Tensor& q,
+                                      const at::Tensor& k, const at::Tensor& v,
+                                      const AttentionForward& forward, const AttentionMask& mask,
+                                      const at::Tensor& key_mask);
+
 /// The table of all of them.
 CudaKernels make_table(int (*device_count)());
 

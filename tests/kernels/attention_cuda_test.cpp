@@ -1,0 +1,244 @@
+// kernels/cuda/attention*: emulated on every machine, and on the GPU where there is one, against attention_reference and its
+// gradients by ATen.
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
+#include <algorithm>
+#include <gtest/gtest.h>
+#include <limits>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "kernels/attention.h"
+#include "kernels/cuda/glue.h"
+#include "tests/support/emulated_cuda.h"
+#include "tests/support/gpu.h"
+#include "tests/support/random_tensor.h"
+
+namespace lexel::kernels {
+namespace {
+
+using tests::OnEmulatedCuda;
+using tests::random_tensor;
+using tests::random_uniform;
+
+struct Case {
+  std::string name;
+  int64_t batch, heads, key_heads, queries, keys, width;
+  AttentionMask mask;
+  bool padded = false;  // with a key mask
+};
+
+// Tiles are 64 rows by 16, 32 or 64 columns, and 16 rows a warp.
+std::vector<Case> cases() {
+  const AttentionMask full = AttentionMask::full(), causal = AttentionMask::causal();
+  return {
+      {"one of everything", 1, 1, 1, 1, 1, 8, full},
+      {"full, odd width", 1, 2, 2, 17, 33, 24, full},
+      {"full, whole tiles", 1, 1, 1, 64, 64, 64, full},
+      {"full, two tiles and one", 1, 1, 1, 65, 129, 64, full},
+      {"full, wide", 1, 1, 1, 30, 70, 128, full},
+      {"full, width 96", 1, 1, 1, 20, 40, 96, full},
+      {"cross, padded", 3, 2, 2, 33, 70, 40, full, true},
+      {"one query", 2, 2, 2, 1, 100, 64, full},
+      {"one key", 1, 2, 2, 65, 1, 16, full},
+      {"grouped", 2, 6, 2, 19, 20, 16, full},
+      {"causal", 1, 1, 1, 131, 131, 64, causal},
+      {"causal, padded", 2, 1, 1, 70, 70, 32, causal, true},
+      {"causal, grouped", 1, 4, 1, 65, 65, 120, causal},
+      {"prefix", 1, 1, 1, 130, 130, 32, AttentionMask::with_prefix(20)},
+      {"prefix of a whole tile", 1, 1, 1, 150, 150, 16, AttentionMask::with_prefix(64)},
+      {"prefix, padded", 2, 2, 1, 70, 70, 32, AttentionMask::with_prefix(33), true},
+      {"conv", 1, 1, 1, 200, 200, 64, AttentionMask::conv(16, 5)},
+      {"conv with holes between the tiles", 1, 1, 1, 260, 260, 8, AttentionMask::conv(120, 3)},
+      {"conv, as wide as its grid", 1, 2, 1, 70, 70, 24, AttentionMask::conv(7, 7)},
+      {"conv, wide head", 1, 1, 1, 100, 100, 128, AttentionMask::conv(20, 11)},
+      {"conv, padded", 2, 2, 1, 90, 90, 64, AttentionMask::conv(9, 5), true},
+  };
+}
+
+struct Inputs {
+  at::Tensor q, k, v, grad, key_mask;
+};
+
+/// q, k, v as views of larger tensors, with heads and positions swapped: strides that no two share.
+Inputs inputs_of(const Case& c, at::ScalarType type) {
+  const auto view = [&](uint64_t seed, int64_t heads, int64_t tokens) {
+    return random_tensor(seed, {c.batch, tokens, heads, 2, c.width})
+        .select(3, 1)
+        .to(type)
+        .transpose(1, 2);
+  };
+  Inputs inputs{view(1, c.heads, c.queries),
+                view(2, c.key_heads, c.keys),
+                view(3, c.key_heads, c.keys),
+                view(4, c.heads, c.queries),
+                {}};
+  if (c.padded) {
+    inputs.key_mask = random_uniform(5, {c.batch, c.keys}).lt(0.6);
+    inputs.key_mask[0].slice(0, c.keys / 2, c.keys).fill_(false);
+    if (c.batch > 2) inputs.key_mask[2].fill_(false);
+  }
+  return inputs;
+}
+
+struct Results {
+  at::Tensor out, q, k, v;  // the gradients of q, k and v
+};
+
+using Attention = at::Tensor (*)(const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                                 const AttentionMask&, const at::Tensor&);
+
+Results results_of(Attention function, const Inputs& inputs, const AttentionMask& mask,
+                   at::Device device = at::kCPU) {
+  const auto leaf = [&](const at::Tensor& x) { return x.detach().to(device).requires_grad_(); };
+  const at::Tensor q = leaf(inputs.q), k = leaf(inputs.k), v = leaf(inputs.v);
+  const at::Tensor key_mask = inputs.key_mask.defined() ? inputs.key_mask.to(device) : at::Tensor();
+  const at::Tensor out = function(q, k, v, mask, key_mask);
+  out.backward(inputs.grad.to(device));
+  return {out.detach().cpu(), q.grad().cpu(), k.grad().cpu(), v.grad().cpu()};
+}
+
+/// `check(results)` with the emulated code for each generation of GPUs that has its own, and with the real GPU.
+template <class Check>
+void on_every_gpu(const Inputs& inputs, const AttentionMask& mask, Check&& check) {
+  for (const int capability : {80, 90}) {
+    SCOPED_TRACE(capability);
+    const OnEmulatedCuda emulated(capability);
+    check(results_of(attention, inputs, mask));
+  }
+  if (tests::kHasGpu) {
+    SCOPED_TRACE("GPU");
+    check(results_of(attention, inputs, mask, at::kCUDA));
+  }
+}
+
+double largest(const at::Tensor& x) { return x.abs().max().item<double>(); }
+
+void expect_near(const char* what, const at::Tensor& got, const at::Tensor& wanted,
+                 double tolerance, double scale) {
+  ASSERT_EQ(got.sizes(), wanted.sizes()) << what;
+  const double difference = largest(got.to(at::kDouble).sub(wanted.to(at::kDouble)));
+  EXPECT_LE(difference, tolerance * scale) << what;  // false for NaN
+}
+
+/// Each output is a mean of rows of v, so |v| is its scale; a gradient's is its own largest value, or the gradient that
+/// comes in where all that it sums cancels (one key).
+void expect_results(const Results& got, const Results& wanted, const Inputs& inputs,
+                    double tolerance) {
+  const double floor = 0.1 * largest(inputs.grad);
+  expect_near("out", got.out, wanted.out, tolerance, largest(inputs.v));
+  for (const auto& [name, x, y] :
+       {std::tuple{"gradient of q", got.q, wanted.q}, std::tuple{"gradient of k", got.k, wanted.k},
+        std::tuple{"gradient of v", got.v, wanted.v}}) {
+    expect_near(name, x, y, 2 * tolerance, std::max(floor, largest(y)));
+  }
+}
+
+class AttentionCuda : public testing::TestWithParam<Case> {};
+
+void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+
+// A score is a sum of d <= 128 products, rounded at 2^-24 of its terms' size (the products of parts that are left out are
+// as small): about 4e-7 for normal values, and its exponential, the sums over keys and their quotient as much again.
+TEST_P(AttentionCuda, Float32EqualsTheReferenceWithItsGradients) {
+  const Case& c = GetParam();
+  const Inputs inputs = inputs_of(c, at::kFloat);
+  const Results wanted = results_of(attention_reference, inputs, c.mask);
+  on_every_gpu(inputs, c.mask,
+               [&](const Results& got) { expect_results(got, wanted, inputs, 4e-6); });
+}
+
+// The result, the weights before they meet the values, and the gradient of the scores are rounded to bfloat16: 2^-9 of
+// their size each, 2^-9 (1 + 1 + 1) < 0.006; the gradients twice that.
+TEST_P(AttentionCuda, Bfloat16EqualsTheReferenceWithItsGradients) {
+  const Case& c = GetParam();
+  const Inputs inputs = inputs_of(c, at::kBFloat16);
+  const Results wanted = results_of(attention_reference, inputs, c.mask);
+  on_every_gpu(inputs, c.mask, [&](const Results& got) {
+    EXPECT_EQ(got.out.scalar_type(), at::kBFloat16);
+    EXPECT_EQ(got.k.scalar_type(), at::kBFloat16);
+    expect_results(got, wanted, inputs, 0.006);
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(All, AttentionCuda, testing::ValuesIn(cases()));
+
+TEST(AttentionCuda, OrderOfThreadsAndBlocksChangesNothing) {
+  const AttentionMask mask = AttentionMask::conv(16, 5);
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    const Inputs inputs = inputs_of({"", 1, 2, 1, 90, 90, 64, mask}, type);
+    const auto run = [&](uint64_t seed) {
+      const OnEmulatedCuda emulated(90, seed);
+      return results_of(attention, inputs, mask);
+    };
+    const Results first = run(1), second = run(2);
+    EXPECT_TRUE(at::equal(first.out, second.out));
+    EXPECT_TRUE(at::equal(first.q, second.q));
+    EXPECT_TRUE(at::equal(first.k, second.k));
+    EXPECT_TRUE(at::equal(first.v, second.v));
+  }
+}
+
+TEST(AttentionCuda, LogSumExpIsOfTheScaledScores) {
+  const at::Tensor q = random_tensor(1, {1, 2, 20, 16}), k = random_tensor(2, {1, 2, 70, 16});
+  at::Tensor key_mask = at::ones({1, 70}, at::kBool);
+  const at::Tensor wanted = at::matmul(q, k.transpose(2, 3)).div(4).logsumexp(-1);
+  const OnEmulatedCuda emulated;
+  const AttentionForward all = cuda::attention_forward(q, k, k, {}, {});
+  EXPECT_LT(largest(all.log_sum_exp.sub(wanted)), 4e-6);
+  const AttentionForward none = cuda::attention_forward(q, k, k, {}, key_mask.fill_(false));
+  EXPECT_TRUE(
+      at::equal(none.log_sum_exp, at::full({1, 2, 20}, -std::numeric_limits<float>::infinity())));
+  EXPECT_EQ(largest(none.out), 0.0);
+}
+
+TEST(AttentionCuda, LargeScoresDoNotOverflow) {
+  const AttentionMask causal = AttentionMask::causal();
+  Inputs inputs = inputs_of({"", 1, 1, 1, 80, 80, 32, causal}, at::kFloat);
+  inputs.q.mul_(300);
+  const Results wanted = results_of(attention_reference, inputs, causal);
+  on_every_gpu(inputs, causal, [&](const Results& got) {
+    // Scores of 300 times the size have 300 times the rounding.
+    expect_results(got, wanted, inputs, 300 * 4e-6);
+  });
+}
+
+TEST(AttentionCuda, RowsOffTheirAlignmentAreTaken) {
+  // Rows that begin at odd addresses, and strides that no 16-byte copy divides.
+  const auto odd = [](uint64_t seed, at::ScalarType type) {
+    return random_tensor(seed, {1, 2, 20, 19}).to(type).slice(3, 1, 17);
+  };
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    const Inputs inputs{odd(1, type), odd(2, type), odd(3, type), odd(4, type), {}};
+    Inputs plain = inputs;
+    for (at::Tensor* const x : {&plain.q, &plain.k, &plain.v, &plain.grad}) *x = x->contiguous();
+    const OnEmulatedCuda emulated;
+    const Results got = results_of(attention, inputs, {}),
+                  wanted = results_of(attention, plain, {});
+    EXPECT_TRUE(at::equal(got.out, wanted.out));
+    EXPECT_TRUE(at::equal(got.q, wanted.q));
+    EXPECT_TRUE(at::equal(got.k, wanted.k));
+    EXPECT_TRUE(at::equal(got.v, wanted.v));
+  }
+}
+
+TEST(AttentionCuda, EmptyTensorsGiveEmptyResultsOrZeros) {
+  const at::Tensor none = at::empty({2, 3, 0, 8}), some = random_tensor(1, {2, 3, 4, 8});
+  const OnEmulatedCuda emulated;
+  EXPECT_EQ(cuda::attention_forward(none, some, some, {}, {}).out.sizes(), none.sizes());
+  const AttentionForward forward = cuda::attention_forward(some, none, none, {}, {});
+  EXPECT_EQ(largest(forward.out), 0.0);
+  const AttentionGradients gradients =
+      cuda::attention_backward(some, some, none, none, forward, {}, {});
+  EXPECT_EQ(largest(gradients.q), 0.0);
+  EXPECT_EQ(gradients.k.sizes(), none.sizes());
+}
+
+}  // namespace
+}  // namespace lexel::kernels

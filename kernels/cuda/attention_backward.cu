@@ -77,7 +77,7 @@ __device__ inline float log2_sum(float log_sum_exp) {
 }
 
 template <class T, int kWidth>
-__global__ void __launch_bounds__(Shared<T, kWidth>::kThreads)
+__global__ void __launch_bounds__(Shared<T, kWidth>::kThreads, 2)
     attention_backward_keys(AttentionBackwardArguments a, AttentionProblem p) {
   using Layout = Shared<T, kWidth>;
   constexpr int kRows = Layout::kRows, kColumns = Layout::kColumns;
@@ -206,7 +206,7 @@ __global__ void __launch_bounds__(Shared<T, kWidth>::kThreads)
 }
 
 template <class T, int kWidth>
-__global__ void __launch_bounds__(Shared<T, kWidth>::kThreads)
+__global__ void __launch_bounds__(Shared<T, kWidth>::kThreads, 2)
     attention_backward_queries(AttentionBackwardArguments a, AttentionProblem p) {
   using Layout = Shared<T, kWidth>;
   constexpr int kRows = Layout::kRows, kColumns = Layout::kColumns;

@@ -68,7 +68,7 @@ struct Tile {
   template <class T, int kThreads>
   __device__ void load(const T* matrix, int64_t row_stride, int first, int count, int width) const {
     static_assert(kPartsOf<T> == kParts);
-#pragma unroll 4
+#pragma unroll kParts == 1 ? 2 : 1
     for (int i = static_cast<int>(threadIdx.x); i < kRows * kChunks; i += kThreads) {
       const int row = i / kChunks, chunk = i % kChunks;
       const bool inside = first + row < count && chunk * 8 < width;
@@ -121,7 +121,7 @@ __device__ inline void multiply_rows(float (&scores)[kColumns / 8][4],
 #pragma unroll
     for (int i = 0; i < 4; ++i) scores[n][i] = 0.0F;
   }
-#pragma unroll
+#pragma unroll kWidth> 64 ? 2 : 4  // all eight steps at once cost too many registers
   for (int step = 0; step < kWidth / 16; ++step) {
     uint32_t a_parts[kParts][4];
 #pragma unroll

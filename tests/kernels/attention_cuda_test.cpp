@@ -1,12 +1,10 @@
 // kernels/cuda/attention*: emulated on every machine, and on the GPU where there is one, against attention_reference and its
 // gradients by ATen.
 
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
-#include <ATen/ops/zeros.h>
 #include <algorithm>
 #include <gtest/gtest.h>
 #include <limits>
@@ -169,7 +167,7 @@ TEST_P(AttentionCuda, Bfloat16EqualsTheReferenceWithItsGradients) {
 
 INSTANTIATE_TEST_SUITE_P(All, AttentionCuda, testing::ValuesIn(cases()));
 
-TEST(AttentionCuda, OrderOfThreadsAndBlocksChangesNothing) {
+TEST(AttentionCudaAlone, OrderOfThreadsAndBlocksChangesNothing) {
   const AttentionMask mask = AttentionMask::conv(16, 5);
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
     const Inputs inputs = inputs_of({"", 1, 2, 1, 90, 90, 64, mask}, type);
@@ -185,10 +183,10 @@ TEST(AttentionCuda, OrderOfThreadsAndBlocksChangesNothing) {
   }
 }
 
-TEST(AttentionCuda, LogSumExpIsOfTheScaledScores) {
+TEST(AttentionCudaAlone, LogSumExpIsOfTheScaledScores) {
   const at::Tensor q = random_tensor(1, {1, 2, 20, 16}), k = random_tensor(2, {1, 2, 70, 16});
   at::Tensor key_mask = at::ones({1, 70}, at::kBool);
-  const at::Tensor wanted = at::matmul(q, k.transpose(2, 3)).div(4).logsumexp(-1);
+  const at::Tensor wanted = q.matmul(k.transpose(2, 3)).div(4).logsumexp(-1);
   const OnEmulatedCuda emulated;
   const AttentionForward all = cuda::attention_forward(q, k, k, {}, {});
   EXPECT_LT(largest(all.log_sum_exp.sub(wanted)), 4e-6);
@@ -198,7 +196,7 @@ TEST(AttentionCuda, LogSumExpIsOfTheScaledScores) {
   EXPECT_EQ(largest(none.out), 0.0);
 }
 
-TEST(AttentionCuda, LargeScoresDoNotOverflow) {
+TEST(AttentionCudaAlone, LargeScoresDoNotOverflow) {
   const AttentionMask causal = AttentionMask::causal();
   Inputs inputs = inputs_of({"", 1, 1, 1, 80, 80, 32, causal}, at::kFloat);
   inputs.q.mul_(300);
@@ -209,7 +207,7 @@ TEST(AttentionCuda, LargeScoresDoNotOverflow) {
   });
 }
 
-TEST(AttentionCuda, RowsOffTheirAlignmentAreTaken) {
+TEST(AttentionCudaAlone, RowsOffTheirAlignmentAreTaken) {
   // Rows that begin at odd addresses, and strides that no 16-byte copy divides.
   const auto odd = [](uint64_t seed, at::ScalarType type) {
     return random_tensor(seed, {1, 2, 20, 19}).to(type).slice(3, 1, 17);
@@ -228,7 +226,7 @@ TEST(AttentionCuda, RowsOffTheirAlignmentAreTaken) {
   }
 }
 
-TEST(AttentionCuda, EmptyTensorsGiveEmptyResultsOrZeros) {
+TEST(AttentionCudaAlone, EmptyTensorsGiveEmptyResultsOrZeros) {
   const at::Tensor none = at::empty({2, 3, 0, 8}), some = random_tensor(1, {2, 3, 4, 8});
   const OnEmulatedCuda emulated;
   EXPECT_EQ(cuda::attention_forward(none, some, some, {}, {}).out.sizes(), none.sizes());

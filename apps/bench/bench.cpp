@@ -51,8 +51,15 @@ Row run_case(const Case& one, at::Device device, int64_t rounds) {
   return row;
 }
 
+/// The device of a name, whether this machine has it or not.
+at::Device named_device(const std::string& name) {
+  return name.starts_with("cuda") ? at::Device(at::kCUDA, 0) : resolve_device(name);
+}
+
 int bench_kernels(const BenchOptions& options) {
-  const at::Device device = resolve_device(options.device);  // before the first tensor
+  // Before the first tensor. A list needs no GPU.
+  const at::Device device =
+      options.list ? named_device(options.device) : resolve_device(options.device);
   if (options.threads > 0) at::set_num_threads(static_cast<int>(options.threads));
   const std::vector<Case> cases = find_cases(device, options.kernels, options.only);
   if (options.list) {

@@ -1,22 +1,24 @@
 #include "kernels/adamw.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <cmath>
+#include <vector>
 
+#include "kernels/adamw_part.h"
 #include "kernels/check.h"
+#include "kernels/cpu/adamw.h"
+#include "kernels/cuda/table.h"
 
 namespace lexel::kernels {
 namespace {
-
-constexpr int64_t kGrain = 1 << 15;  // elements a thread takes at least
 
 void check_arguments(const char* function, const at::Tensor& weights, const at::Tensor& gradient,
                      const at::Tensor& first_moment, const at::Tensor& second_moment,
                      const AdamWOptions& options) {
   check_arg(options.step >= 1, function, "expected a step of at least 1, got ", options.step);
   for (const at::Tensor& x : {weights, gradient, first_moment, second_moment}) {
+    check_arg(x.defined(), function, "expected four tensors, got an undefined one");
     check_arg(x.scalar_type() == at::kFloat, function, "expected float32, got ", x.scalar_type());
     check_arg(x.sizes() == weights.sizes(), function, "expected shape ", weights.sizes(), ", got ",
               x.sizes());
@@ -24,38 +26,28 @@ void check_arguments(const char* function, const at::Tensor& weights, const at::
               x.strides());
     check_arg(x.device() == weights.device(), function, "expected device ", weights.device(),
               ", got ", x.device());
+    check_arg(x.is_cpu() || x.is_cuda(), function, "expected a CPU or CUDA tensor, got one on ",
+              x.device());
   }
 }
 
-/// The loop over one thread's part: plain, without branches, so that the compiler uses vectors.
-void update_range(float* __restrict w, const float* __restrict g, float* __restrict m,
-                  float* __restrict v, int64_t count, const AdamWOptions& o) {
-  const float beta1 = float(o.beta1), beta2 = float(o.beta2);
-  const float scale = float(o.gradient_scale), epsilon = float(o.epsilon);
-  const float keep = float(1.0 - o.learning_rate * o.weight_decay);
-  const float rate = float(o.learning_rate / (1.0 - std::pow(o.beta1, double(o.step))));
-  const float correction = float(1.0 / std::sqrt(1.0 - std::pow(o.beta2, double(o.step))));
-  for (int64_t i = 0; i < count; ++i) {
-    const float gradient = g[i] * scale;
-    const float first = beta1 * m[i] + (1.0f - beta1) * gradient;
-    const float second = beta2 * v[i] + (1.0f - beta2) * gradient * gradient;
-    m[i] = first;
-    v[i] = second;
-    w[i] = keep * w[i] - rate * first / (std::sqrt(second) * correction + epsilon);
-  }
-}
-
-/// The same on any device, float32, as a few ATen calls a tensor.
-void update_by_aten(const at::Tensor& w, const at::Tensor& gradient, const at::Tensor& m,
-                    const at::Tensor& v, const AdamWOptions& o) {
-  const at::NoGradGuard no_grad;
-  const at::Tensor g = gradient * o.gradient_scale;
-  m.lerp_(g, 1.0 - o.beta1);
-  v.mul_(o.beta2).addcmul_(g, g, 1.0 - o.beta2);
-  const double correction = 1.0 / std::sqrt(1.0 - std::pow(o.beta2, double(o.step)));
-  const at::Tensor denominator = v.sqrt().mul_(correction).add_(o.epsilon);
-  const double rate = o.learning_rate / (1.0 - std::pow(o.beta1, double(o.step)));
-  w.mul_(1.0 - o.learning_rate * o.weight_decay).addcdiv_(m, denominator, -rate);
+AdamWPart part_of(const AdamWUpdate& update) {
+  const AdamWOptions& o = update.options;
+  const auto step = static_cast<double>(o.step);
+  return {.weights = update.weights.mutable_data_ptr<float>(),
+          .gradient = update.gradient.const_data_ptr<float>(),
+          .first_moment = update.first_moment.mutable_data_ptr<float>(),
+          .second_moment = update.second_moment.mutable_data_ptr<float>(),
+          .count = update.weights.numel(),
+          .gradient_scale = static_cast<float>(o.gradient_scale),
+          .beta1 = static_cast<float>(o.beta1),
+          .one_minus_beta1 = static_cast<float>(1.0 - o.beta1),
+          .beta2 = static_cast<float>(o.beta2),
+          .one_minus_beta2 = static_cast<float>(1.0 - o.beta2),
+          .keep = static_cast<float>(1.0 - o.learning_rate * o.weight_decay),
+          .rate = static_cast<float>(o.learning_rate / (1.0 - std::pow(o.beta1, step))),
+          .correction = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(o.beta2, step))),
+          .epsilon = static_cast<float>(o.epsilon)};
 }
 
 }  // namespace
@@ -79,18 +71,27 @@ void adamw_reference_(const at::Tensor& weights, const at::Tensor& gradient,
 
 void adamw_(const at::Tensor& weights, const at::Tensor& gradient, const at::Tensor& first_moment,
             const at::Tensor& second_moment, const AdamWOptions& options) {
-  check_arguments("adamw_", weights, gradient, first_moment, second_moment, options);
-  if (!weights.is_cpu()) {
-    update_by_aten(weights, gradient, first_moment, second_moment, options);
-    return;
+  const AdamWUpdate update{weights, gradient, first_moment, second_moment, options};
+  adamw_({&update, 1});
+}
+
+void adamw_(std::span<const AdamWUpdate> updates) {
+  std::vector<AdamWPart> parts;
+  parts.reserve(updates.size());
+  for (const AdamWUpdate& update : updates) {
+    check_arguments("adamw_", update.weights, update.gradient, update.first_moment,
+                    update.second_moment, update.options);
+    check_arg(update.weights.device() == updates[0].weights.device(), "adamw_",
+              "expected one device, got ", updates[0].weights.device(), " and ",
+              update.weights.device());
+    parts.push_back(part_of(update));
   }
-  float* w = weights.mutable_data_ptr<float>();
-  const float* g = gradient.const_data_ptr<float>();
-  float* m = first_moment.mutable_data_ptr<float>();
-  float* v = second_moment.mutable_data_ptr<float>();
-  at::parallel_for(0, weights.numel(), kGrain, [&](int64_t begin, int64_t end) {
-    update_range(w + begin, g + begin, m + begin, v + begin, end - begin, options);
-  });
+  if (updates.empty()) return;
+  if (const CudaKernels* const cuda = cuda_kernels_for(updates[0].weights)) {
+    cuda->adamw(updates[0].weights, parts);
+  } else {
+    cpu::adamw(parts);
+  }
 }
 
 }  // namespace lexel::kernels

@@ -66,14 +66,19 @@ double Optimizer::step(double rate, const std::map<std::string, double>& factors
   }
   const double decay = std::min(options_.average,
                                 double(1 + steps_) / double(10 + steps_));  // follows fast at first
+  std::vector<kernels::AdamWUpdate> updates;
   for (const Slot& slot : slots_) {
     const auto factor = factors.find(slot.group);
     adamw.learning_rate = rate * (factor == factors.end() ? 1.0 : factor->second);
     adamw.weight_decay = slot.decay ? options_.weight_decay : 0.0;
     const at::Tensor& gradient = slot.weights.grad();
     if (gradient.defined() && adamw.learning_rate > 0) {
-      kernels::adamw_(slot.weights.detach(), gradient.contiguous(), slot.first, slot.second, adamw);
+      updates.push_back(
+          {slot.weights.detach(), gradient.contiguous(), slot.first, slot.second, adamw});
     }
+  }
+  kernels::adamw_(updates);
+  for (const Slot& slot : slots_) {
     if (slot.average.defined()) slot.average.lerp_(slot.weights.detach(), 1.0 - decay);
   }
   return norm;

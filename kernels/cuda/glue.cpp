@@ -11,6 +11,7 @@ CudaKernels make_table(int (*device_count)()) {
 
   table.attention_forward = attention_forward;
   table.attention_backward = attention_backward;
+  table.adamw = adamw;
 
   return table;
 }

@@ -14,6 +14,7 @@ AttentionGradients attention_backward(const at::Tensor& grad, const at::Tensor& 
                                       const at::Tensor& k, const at::Tensor& v,
                                       const AttentionForward& forward, const AttentionMask& mask,
                                       const at::Tensor& key_mask);
+void adamw(const at::Tensor& where, std::span<const AdamWPart> parts);
 
 /// The table of all of them.
 CudaKernels make_table(int (*device_count)());

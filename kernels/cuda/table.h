@@ -2,9 +2,10 @@
 
 #include <ATen/core/Tensor.h>
 #include <cstdint>
+#include <span>
 
 #include "kernels/adafactor.h"
-#include "kernels/adamw.h"
+#include "kernels/adamw_part.h"
 #include "kernels/attention_mask.h"
 #include "kernels/codebook_lookup.h"
 #include "kernels/decode_attention.h"
@@ -64,9 +65,7 @@ struct CudaKernels {
                   const at::Tensor& pictures, const at::Tensor& positions,
                   const SamplingOptions& options);
 
-  void (*adamw)(const at::Tensor& weights, const at::Tensor& gradient,
-                const at::Tensor& first_moment, const at::Tensor& second_moment,
-                const AdamWOptions& options);
+  void (*adamw)(const at::Tensor& where, std::span<const AdamWPart> parts);  // where: on the device
   void (*adafactor)(const at::Tensor& weights, const at::Tensor& gradient, AdafactorState& state,
                     const AdafactorOptions& options);
 

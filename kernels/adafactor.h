@@ -17,15 +17,14 @@ struct AdafactorOptions {
 };
 
 /// What Adafactor remembers of one tensor. With R rows (all dimensions but the last) and C columns: 4 (R + C) bytes for
-/// the second moment, and for the first 4 bytes a weight, or 1.03 as int8. A tensor of one dimension keeps its second
-/// moment whole.
+/// the second moment, and for the first 4 bytes a weight, or 1.03 as int8. A tensor of one dimension is one row, and
+/// column_factor its second moment whole.
 struct AdafactorState {
   at::Tensor first_moment;  // shape of the weights, float32 or int8
   at::Tensor
       first_scales;  // int8 only: (ceil(numel / 128)) float32, one for each 128 consecutive weights
   at::Tensor row_factor;     // (R) float32: running mean of g^2 over columns
   at::Tensor column_factor;  // (C) float32: running mean of g^2 over rows
-  at::Tensor second_moment;  // (C) float32, in place of the factors, of a tensor of one dimension
 };
 
 /// A state of zeros for weights of this shape and device.
@@ -36,10 +35,11 @@ AdafactorState make_adafactor_state(const at::Tensor& weights, bool int8_first_m
 ///   v = row column / mean(row),  u = g / sqrt(v),  u = u / max(1, rms(u) / clip_threshold),
 ///   m = beta1 m + (1 - beta1) u,  w = w (1 - lr weight_decay) - lr m.
 /// An int8 first moment is rounded after the step: scale = max |m| / 127 of its 128, nearest, ties to even; the step uses
-/// the unrounded m.
+/// the unrounded m. Sums are taken in an order that does not depend on threads. One gradient that is not finite makes
+/// the whole tensor and its state so.
 ///
 /// weights, gradient   one shape, float32, contiguous, one device; numel may be 0
-/// throws   Error(kUsage) on another dtype, shape, layout or device, or step < 1
+/// throws   Error(kUsage) on another dtype, shape, layout or device, a state of other weights, or step < 1
 /// source   Shazeer and Stern 2018, arXiv:1804.04235, algorithm 4; int8 first moment: Yu et al. 2021,
 ///          arXiv:2110.04627, section 5.2 (which says neither block nor rounding: both are ours)
 void adafactor_(const at::Tensor& weights, const at::Tensor& gradient, AdafactorState& state,

@@ -1,1 +1,323 @@
+// One Adafactor step in three passes over memory: the sums of squares (4 bytes a weight), the root mean square of the
+// update (4), the update (20, or 14 with the int8 first moment).
+//
+// The first two passes go by tiles of the matrix; each tile writes sums of its own, which are added in the tiles' order.
+// The third goes by blocks of 128 weights, across the ends of rows.
+
 #include "kernels/cpu/adafactor.h"
+
+#include <ATen/Parallel.h>
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <hwy/aligned_allocator.h>
+#include <hwy/cache_control.h>
+#include <vector>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/adafactor.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#ifndef LEXEL_KERNELS_CPU_ADAFACTOR_ONCE
+#define LEXEL_KERNELS_CPU_ADAFACTOR_ONCE
+namespace lexel::kernels::cpu {
+
+/// How the matrix is cut, and the scratch.
+struct AdafactorWork {
+  AdafactorPart part;
+  int64_t tile_rows, tile_columns;
+  int64_t row_tiles, column_tiles;
+  float* row_sums;      // (column_tiles, R): sums of g^2
+  float* column_sums;   // (row_tiles, C)
+  double* update_sums;  // (row_tiles, column_tiles): sums of u^2
+  float* row_scale;     // (R): gradient_scale / sqrt(row / mean(row))
+  float* column_scale;  // (C): 1 / sqrt(column)
+  float update_scale;   // (1 - beta1) / max(1, rms(u) / clip_threshold)
+};
+
+}  // namespace lexel::kernels::cpu
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace lexel::kernels::cpu::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using Lanes = hn::ScalableTag<float>;
+constexpr int64_t kAhead =
+    256;  // floats to fetch ahead: the hardware loses streams that start anew each row
+
+/// Row and column sums of g^2 of tiles first .. last-1.
+void SumTiles(const AdafactorWork& work, int64_t first, int64_t last) {
+  const Lanes d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t columns = work.part.columns;
+  for (int64_t tile = first; tile < last; ++tile) {
+    const int64_t row_tile = tile / work.column_tiles, column_tile = tile % work.column_tiles;
+    const int64_t begin = column_tile * work.tile_columns;
+    const int64_t width = std::min(work.tile_columns, columns - begin);
+    const int64_t end_row = std::min(work.part.rows, (row_tile + 1) * work.tile_rows);
+    float* HWY_RESTRICT const column_sums = work.column_sums + row_tile * columns + begin;
+    std::fill_n(column_sums, width, 0.0F);
+    for (int64_t row = row_tile * work.tile_rows; row < end_row; ++row) {
+      const float* HWY_RESTRICT const g = work.part.gradient + row * columns + begin;
+      auto even = hn::Zero(d), odd = hn::Zero(d);
+      int64_t i = 0;
+      for (; i + 2 * lanes <= width; i += 2 * lanes) {
+        hwy::Prefetch(g + i + kAhead);
+        const auto a = hn::LoadU(d, g + i), b = hn::LoadU(d, g + i + lanes);
+        hn::StoreU(hn::MulAdd(a, a, hn::LoadU(d, column_sums + i)), d, column_sums + i);
+        hn::StoreU(hn::MulAdd(b, b, hn::LoadU(d, column_sums + i + lanes)), d,
+                   column_sums + i + lanes);
+        even = hn::MulAdd(a, a, even);
+        odd = hn::MulAdd(b, b, odd);
+      }
+      float sum = hn::GetLane(hn::SumOfLanes(d, hn::Add(even, odd)));
+      for (; i < width; ++i) {
+        const float square = g[i] * g[i];
+        column_sums[i] += square;
+        sum += square;
+      }
+      work.row_sums[column_tile * work.part.rows + row] = sum;
+    }
+  }
+}
+
+/// Sums of u^2, before clipping, of tiles first .. last-1.
+void SumUpdates(const AdafactorWork& work, int64_t first, int64_t last) {
+  const Lanes d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t columns = work.part.columns;
+  for (int64_t tile = first; tile < last; ++tile) {
+    const int64_t row_tile = tile / work.column_tiles, column_tile = tile % work.column_tiles;
+    const int64_t begin = column_tile * work.tile_columns;
+    const int64_t width = std::min(work.tile_columns, columns - begin);
+    const int64_t end_row = std::min(work.part.rows, (row_tile + 1) * work.tile_rows);
+    const float* HWY_RESTRICT const scale = work.column_scale + begin;
+    double total = 0.0;
+    for (int64_t row = row_tile * work.tile_rows; row < end_row; ++row) {
+      const float* HWY_RESTRICT const g = work.part.gradient + row * columns + begin;
+      auto even = hn::Zero(d), odd = hn::Zero(d);
+      int64_t i = 0;
+      const auto row_scale = hn::Set(d, work.row_scale[row]);
+      for (; i + 2 * lanes <= width; i += 2 * lanes) {
+        hwy::Prefetch(g + i + kAhead);
+        const auto a = hn::Mul(hn::Mul(hn::LoadU(d, g + i), row_scale), hn::LoadU(d, scale + i));
+        const auto b = hn::Mul(hn::Mul(hn::LoadU(d, g + i + lanes), row_scale),
+                               hn::LoadU(d, scale + i + lanes));
+        even = hn::MulAdd(a, a, even);
+        odd = hn::MulAdd(b, b, odd);
+      }
+      float sum = hn::GetLane(hn::SumOfLanes(d, hn::Add(even, odd)));
+      for (; i < width; ++i) {
+        const float u = g[i] * work.row_scale[row] * scale[i];
+        sum += u * u;
+      }
+      total += double{sum};
+    }
+    work.update_sums[tile] = total;
+  }
+}
+
+/// One block of 128: u before clipping, weights, and the first moment before and after the step, unrounded.
+HWY_INLINE void UpdateBlock(const AdafactorWork& work, const float* HWY_RESTRICT u,
+                            float* HWY_RESTRICT weights, float* HWY_RESTRICT moment) {
+  const Lanes d;
+  const auto beta1 = hn::Set(d, work.part.beta1), scale = hn::Set(d, work.update_scale);
+  const auto keep = hn::Set(d, work.part.keep), rate = hn::Set(d, work.part.rate);
+  for (size_t i = 0; i < kAdafactorBlock; i += hn::Lanes(d)) {
+    const auto m = hn::MulAdd(beta1, hn::LoadU(d, moment + i), hn::Mul(scale, hn::LoadU(d, u + i)));
+    hn::StoreU(m, d, moment + i);
+    hn::StoreU(hn::NegMulAdd(rate, m, hn::Mul(keep, hn::LoadU(d, weights + i))), d, weights + i);
+  }
+}
+
+/// moment (128) from int8.
+HWY_INLINE void Unpack(const int8_t* HWY_RESTRICT packed, float packed_scale,
+                       float* HWY_RESTRICT moment) {
+  const Lanes d;
+  const hn::Rebind<int8_t, Lanes> d8;
+  const hn::Rebind<int32_t, Lanes> d32;
+  const auto scale = hn::Set(d, packed_scale);
+  for (size_t i = 0; i < kAdafactorBlock; i += hn::Lanes(d)) {
+    const auto whole = hn::PromoteTo(d32, hn::LoadU(d8, packed + i));
+    hn::StoreU(hn::Mul(hn::ConvertTo(d, whole), scale), d, moment + i);
+  }
+}
+
+/// moment (128) to int8; returns the scale.
+HWY_INLINE float Pack(const float* HWY_RESTRICT moment, int8_t* HWY_RESTRICT packed) {
+  const Lanes d;
+  const hn::Rebind<int8_t, Lanes> d8;
+  auto top = hn::Zero(d);
+  for (size_t i = 0; i < kAdafactorBlock; i += hn::Lanes(d)) {
+    top = hn::Max(top, hn::Abs(hn::LoadU(d, moment + i)));
+  }
+  const float largest = hn::GetLane(hn::MaxOfLanes(d, top));
+  const auto inverse = hn::Set(d, largest > 0 ? 127.0F / largest : 0.0F);
+  for (size_t i = 0; i < kAdafactorBlock; i += hn::Lanes(d)) {
+    const auto whole = hn::NearestInt(hn::Mul(hn::LoadU(d, moment + i), inverse));
+    hn::StoreU(hn::DemoteTo(d8, whole), d8, packed + i);
+  }
+  return largest / 127.0F + 0.0F * moment[0];  // a gradient that is not finite spoils every u
+}
+
+/// Blocks first .. last-1.
+void UpdateBlocks(const AdafactorWork& work, int64_t first, int64_t last) {
+  const Lanes d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const AdafactorPart& part = work.part;
+  const int64_t numel = part.rows * part.columns;
+  HWY_ALIGN float u[kAdafactorBlock] = {}, weights[kAdafactorBlock] = {},
+                  moment[kAdafactorBlock] = {};
+  HWY_ALIGN int8_t packed[kAdafactorBlock] = {};
+
+  int64_t row = first * kAdafactorBlock / part.columns;
+  int64_t column = first * kAdafactorBlock % part.columns;
+  for (int64_t block = first; block < last; ++block) {
+    const int64_t begin = block * kAdafactorBlock;
+    const int64_t count = std::min(kAdafactorBlock, numel - begin);
+    for (int64_t done = 0; done < count;) {  // u, row by row
+      const int64_t length = std::min(count - done, part.columns - column);
+      const float* HWY_RESTRICT const g = part.gradient + begin + done;
+      const float* HWY_RESTRICT const scale = work.column_scale + column;
+      const auto row_scale = hn::Set(d, work.row_scale[row]);
+      int64_t i = 0;
+      for (; i + lanes <= length; i += lanes) {
+        hwy::Prefetch(g + i + kAhead);
+        hn::StoreU(hn::Mul(hn::Mul(hn::LoadU(d, g + i), row_scale), hn::LoadU(d, scale + i)), d,
+                   u + done + i);
+      }
+      for (; i < length; ++i) u[done + i] = g[i] * work.row_scale[row] * scale[i];
+      done += length;
+      column += length;
+      if (column == part.columns) {
+        column = 0;
+        ++row;
+      }
+    }
+    if (count == kAdafactorBlock) {
+      for (int64_t i = 0; i < kAdafactorBlock; i += 16) {  // a cache line
+        hwy::Prefetch(part.weights + begin + kAhead + i);
+        if (part.first_moment) hwy::Prefetch(part.first_moment + begin + kAhead + i);
+      }
+      if (part.first_moment) {
+        UpdateBlock(work, u, part.weights + begin, part.first_moment + begin);
+      } else {
+        Unpack(part.first_moment_int8 + begin, part.first_scales[block], moment);
+        UpdateBlock(work, u, part.weights + begin, moment);
+        part.first_scales[block] = Pack(moment, part.first_moment_int8 + begin);
+      }
+      continue;
+    }
+    // The last block, cut short: zeros stand for the rest.
+    std::fill(u + count, u + kAdafactorBlock, 0.0F);
+    std::copy_n(part.weights + begin, count, weights);
+    std::fill_n(moment, kAdafactorBlock, 0.0F);
+    if (part.first_moment) {
+      std::copy_n(part.first_moment + begin, count, moment);
+    } else {
+      std::copy_n(part.first_moment_int8 + begin, count, packed);
+      Unpack(packed, part.first_scales[block], moment);
+    }
+    UpdateBlock(work, u, weights, moment);
+    std::copy_n(weights, count, part.weights + begin);
+    if (part.first_moment) {
+      std::copy_n(moment, count, part.first_moment + begin);
+    } else {
+      part.first_scales[block] = Pack(moment, packed);
+      std::copy_n(packed, count, part.first_moment_int8 + begin);
+    }
+  }
+}
+
+}  // namespace lexel::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace lexel::kernels::cpu {
+
+HWY_EXPORT(SumTiles);
+HWY_EXPORT(SumUpdates);
+HWY_EXPORT(UpdateBlocks);
+
+namespace {
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/// The new running mean: sums (num_sums, size), one line for each tile, of `terms` squares together.
+void average(const AdafactorPart& part, const float* sums, int64_t num_sums, int64_t size,
+             int64_t terms, float* factor) {
+  const double scale = double{part.gradient_scale} * part.gradient_scale / double(terms);
+  at::parallel_for(0, size, 4096, [&](int64_t begin, int64_t end) {
+    std::vector<double> total(static_cast<size_t>(end - begin));
+    for (int64_t s = 0; s < num_sums; ++s) {
+      const float* const line = sums + s * size + begin;
+      for (int64_t i = 0; i < end - begin; ++i) total[static_cast<size_t>(i)] += double{line[i]};
+    }
+    for (int64_t i = begin; i < end; ++i) {
+      const double mean = total[static_cast<size_t>(i - begin)] * scale + part.epsilon;
+      factor[i] = static_cast<float>(part.beta2 * factor[i] + (1.0 - part.beta2) * mean);
+    }
+  });
+}
+
+}  // namespace
+
+void adafactor(const AdafactorPart& part) {
+  constexpr int64_t kTileColumns = 4096, kTile = 1 << 18;  // floats
+  constexpr int64_t kMinTileRows = 128, kMaxTileRows = 1024;
+  const int64_t rows = part.rows, columns = part.columns;
+  AdafactorWork work{};
+  work.part = part;
+  work.tile_columns = std::min(columns, kTileColumns);
+  work.tile_rows = std::clamp(kTile / work.tile_columns, kMinTileRows, kMaxTileRows);
+  work.row_tiles = divide_up(rows, work.tile_rows);
+  work.column_tiles = divide_up(columns, work.tile_columns);
+  const int64_t tiles = work.row_tiles * work.column_tiles;
+  const auto sums = hwy::AllocateAligned<float>(
+      static_cast<size_t>(work.column_tiles * rows + work.row_tiles * columns + rows + columns));
+  work.row_sums = sums.get();
+  work.column_sums = work.row_sums + work.column_tiles * rows;
+  work.row_scale = work.column_sums + work.row_tiles * columns;
+  work.column_scale = work.row_scale + rows;
+  std::vector<double> update_sums(static_cast<size_t>(tiles));
+  work.update_sums = update_sums.data();
+
+  at::parallel_for(0, tiles, 1, [&](int64_t first, int64_t last) {
+    HWY_DYNAMIC_DISPATCH(SumTiles)(work, first, last);
+  });
+  average(part, work.row_sums, work.column_tiles, rows, columns, part.row_factor);
+  average(part, work.column_sums, work.row_tiles, columns, rows, part.column_factor);
+
+  double mean = 0.0;
+  for (int64_t i = 0; i < rows; ++i) mean += double{part.row_factor[i]};
+  mean /= static_cast<double>(rows);
+  for (int64_t i = 0; i < rows; ++i) {
+    work.row_scale[i] =
+        static_cast<float>(part.gradient_scale / std::sqrt(part.row_factor[i] / mean));
+  }
+  for (int64_t i = 0; i < columns; ++i) {
+    work.column_scale[i] = static_cast<float>(1.0 / std::sqrt(double{part.column_factor[i]}));
+  }
+
+  double excess = 1.0;
+  if (part.clip_threshold > 0) {
+    at::parallel_for(0, tiles, 1, [&](int64_t first, int64_t last) {
+      HWY_DYNAMIC_DISPATCH(SumUpdates)(work, first, last);
+    });
+    double sum = 0.0;
+    for (const double s : update_sums) sum += s;
+    excess = std::sqrt(sum / (double(rows) * double(columns))) / part.clip_threshold;
+    if (excess <= 1.0) excess = 1.0;  // NaN stays
+  }
+  work.update_scale = static_cast<float>(part.one_minus_beta1 / excess);
+
+  const int64_t blocks = divide_up(rows * columns, kAdafactorBlock);
+  at::parallel_for(0, blocks, 128, [&](int64_t first, int64_t last) {
+    HWY_DYNAMIC_DISPATCH(UpdateBlocks)(work, first, last);
+  });
+}
+
+}  // namespace lexel::kernels::cpu
+#endif  // HWY_ONCE

@@ -1,1 +1,11 @@
 #pragma once
+
+#include "kernels/adafactor_part.h"
+
+namespace lexel::kernels::cpu {
+
+/// Sums are cut and added in a fixed order: the bits do not depend on threads. Scratch: 4 bytes for each 128 to 1024
+/// weights, and 4 (R + C).
+void adafactor(const AdafactorPart& part);
+
+}  // namespace lexel::kernels::cpu

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <span>
 
-#include "kernels/adafactor.h"
+#include "kernels/adafactor_part.h"
 #include "kernels/adamw_part.h"
 #include "kernels/attention_mask.h"
 #include "kernels/codebook_lookup.h"
@@ -66,8 +66,7 @@ struct CudaKernels {
                   const SamplingOptions& options);
 
   void (*adamw)(const at::Tensor& where, std::span<const AdamWPart> parts);  // where: on the device
-  void (*adafactor)(const at::Tensor& weights, const at::Tensor& gradient, AdafactorState& state,
-                    const AdafactorOptions& options);
+  void (*adafactor)(const at::Tensor& where, const AdafactorPart& part);
 
   LogitLaplace (*logit_laplace)(const at::Tensor& output, const at::Tensor& images);
   at::Tensor (*upfirdn2d)(const at::Tensor& x, const at::Tensor& filter,

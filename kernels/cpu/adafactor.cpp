@@ -47,75 +47,123 @@ using Lanes = hn::ScalableTag<float>;
 constexpr int64_t kAhead =
     256;  // floats to fetch ahead: the hardware loses streams that start anew each row
 
-/// Row and column sums of g^2 of tiles first .. last-1.
-void SumTiles(const AdafactorWork& work, int64_t first, int64_t last) {
+/// The part of the matrix that a tile covers.
+struct Tile {
+  int64_t first_row, end_row, first_column, width;
+};
+
+HWY_INLINE Tile TileAt(const AdafactorWork& work, int64_t tile) {
+  const int64_t row = tile / work.column_tiles * work.tile_rows;
+  const int64_t column = tile % work.column_tiles * work.tile_columns;
+  return {row, std::min(work.part.rows, row + work.tile_rows), column,
+          std::min(work.tile_columns, work.part.columns - column)};
+}
+
+/// Adds g^2 of kRows rows, `stride` floats apart, to column_sums (width); row_sums (kRows) are written.
+template <int kRows>
+HWY_INLINE void SumRows(const float* HWY_RESTRICT g, int64_t stride, int64_t width,
+                        float* HWY_RESTRICT column_sums, float* HWY_RESTRICT row_sums) {
   const Lanes d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t whole = width / lanes * lanes;
+  hn::Vec<Lanes> sums[kRows];
+  HWY_UNROLL(4)
+  for (int r = 0; r < kRows; ++r) sums[r] = hn::Zero(d);
+  for (int64_t i = 0; i < whole; i += lanes) {
+    auto total = hn::LoadU(d, column_sums + i);
+    HWY_UNROLL(4)
+    for (int r = 0; r < kRows; ++r) {
+      const float* const place = g + r * stride + i;
+      hwy::Prefetch(place + kRows * stride);
+      const auto value = hn::LoadU(d, place);
+      total = hn::MulAdd(value, value, total);
+      sums[r] = hn::MulAdd(value, value, sums[r]);
+    }
+    hn::StoreU(total, d, column_sums + i);
+  }
+  for (int r = 0; r < kRows; ++r) {
+    float sum = hn::GetLane(hn::SumOfLanes(d, sums[r]));
+    for (int64_t i = whole; i < width; ++i) {
+      const float square = g[r * stride + i] * g[r * stride + i];
+      column_sums[i] += square;
+      sum += square;
+    }
+    row_sums[r] = sum;
+  }
+}
+
+/// Row and column sums of g^2 of tiles first .. last-1. Four rows at a time are four streams from memory: one alone does
+/// not keep it busy.
+void SumTiles(const AdafactorWork& work, int64_t first, int64_t last) {
   const int64_t columns = work.part.columns;
-  for (int64_t tile = first; tile < last; ++tile) {
-    const int64_t row_tile = tile / work.column_tiles, column_tile = tile % work.column_tiles;
-    const int64_t begin = column_tile * work.tile_columns;
-    const int64_t width = std::min(work.tile_columns, columns - begin);
-    const int64_t end_row = std::min(work.part.rows, (row_tile + 1) * work.tile_rows);
-    float* HWY_RESTRICT const column_sums = work.column_sums + row_tile * columns + begin;
-    std::fill_n(column_sums, width, 0.0F);
-    for (int64_t row = row_tile * work.tile_rows; row < end_row; ++row) {
-      const float* HWY_RESTRICT const g = work.part.gradient + row * columns + begin;
-      auto even = hn::Zero(d), odd = hn::Zero(d);
-      int64_t i = 0;
-      for (; i + 2 * lanes <= width; i += 2 * lanes) {
-        hwy::Prefetch(g + i + kAhead);
-        const auto a = hn::LoadU(d, g + i), b = hn::LoadU(d, g + i + lanes);
-        hn::StoreU(hn::MulAdd(a, a, hn::LoadU(d, column_sums + i)), d, column_sums + i);
-        hn::StoreU(hn::MulAdd(b, b, hn::LoadU(d, column_sums + i + lanes)), d,
-                   column_sums + i + lanes);
-        even = hn::MulAdd(a, a, even);
-        odd = hn::MulAdd(b, b, odd);
-      }
-      float sum = hn::GetLane(hn::SumOfLanes(d, hn::Add(even, odd)));
-      for (; i < width; ++i) {
-        const float square = g[i] * g[i];
-        column_sums[i] += square;
-        sum += square;
-      }
-      work.row_sums[column_tile * work.part.rows + row] = sum;
+  for (int64_t i = first; i < last; ++i) {
+    const Tile tile = TileAt(work, i);
+    const float* const g = work.part.gradient + tile.first_column;
+    float* const column_sums =
+        work.column_sums + i / work.column_tiles * columns + tile.first_column;
+    float* const row_sums = work.row_sums + i % work.column_tiles * work.part.rows;
+    std::fill_n(column_sums, tile.width, 0.0F);
+    int64_t row = tile.first_row;
+    for (; row + 4 <= tile.end_row; row += 4) {
+      SumRows<4>(g + row * columns, columns, tile.width, column_sums, row_sums + row);
+    }
+    for (; row < tile.end_row; ++row) {
+      SumRows<1>(g + row * columns, columns, tile.width, column_sums, row_sums + row);
     }
   }
 }
 
-/// Sums of u^2, before clipping, of tiles first .. last-1.
-void SumUpdates(const AdafactorWork& work, int64_t first, int64_t last) {
+/// Sum of u^2 of kRows rows, as in SumRows.
+template <int kRows>
+HWY_INLINE double SumRowsOfUpdate(const float* HWY_RESTRICT g, int64_t stride, int64_t width,
+                                  const float* HWY_RESTRICT column_scale,
+                                  const float* HWY_RESTRICT row_scale) {
   const Lanes d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  const int64_t columns = work.part.columns;
-  for (int64_t tile = first; tile < last; ++tile) {
-    const int64_t row_tile = tile / work.column_tiles, column_tile = tile % work.column_tiles;
-    const int64_t begin = column_tile * work.tile_columns;
-    const int64_t width = std::min(work.tile_columns, columns - begin);
-    const int64_t end_row = std::min(work.part.rows, (row_tile + 1) * work.tile_rows);
-    const float* HWY_RESTRICT const scale = work.column_scale + begin;
-    double total = 0.0;
-    for (int64_t row = row_tile * work.tile_rows; row < end_row; ++row) {
-      const float* HWY_RESTRICT const g = work.part.gradient + row * columns + begin;
-      auto even = hn::Zero(d), odd = hn::Zero(d);
-      int64_t i = 0;
-      const auto row_scale = hn::Set(d, work.row_scale[row]);
-      for (; i + 2 * lanes <= width; i += 2 * lanes) {
-        hwy::Prefetch(g + i + kAhead);
-        const auto a = hn::Mul(hn::Mul(hn::LoadU(d, g + i), row_scale), hn::LoadU(d, scale + i));
-        const auto b = hn::Mul(hn::Mul(hn::LoadU(d, g + i + lanes), row_scale),
-                               hn::LoadU(d, scale + i + lanes));
-        even = hn::MulAdd(a, a, even);
-        odd = hn::MulAdd(b, b, odd);
-      }
-      float sum = hn::GetLane(hn::SumOfLanes(d, hn::Add(even, odd)));
-      for (; i < width; ++i) {
-        const float u = g[i] * work.row_scale[row] * scale[i];
-        sum += u * u;
-      }
-      total += double{sum};
+  const int64_t whole = width / lanes * lanes;
+  hn::Vec<Lanes> sums[kRows];
+  HWY_UNROLL(4)
+  for (int r = 0; r < kRows; ++r) sums[r] = hn::Zero(d);
+  for (int64_t i = 0; i < whole; i += lanes) {
+    const auto scale = hn::LoadU(d, column_scale + i);
+    HWY_UNROLL(4)
+    for (int r = 0; r < kRows; ++r) {
+      const float* const place = g + r * stride + i;
+      hwy::Prefetch(place + kRows * stride);
+      const auto u = hn::Mul(hn::Mul(hn::LoadU(d, place), hn::Set(d, row_scale[r])), scale);
+      sums[r] = hn::MulAdd(u, u, sums[r]);
     }
-    work.update_sums[tile] = total;
+  }
+  double total = 0.0;
+  for (int r = 0; r < kRows; ++r) {
+    float sum = hn::GetLane(hn::SumOfLanes(d, sums[r]));
+    for (int64_t i = whole; i < width; ++i) {
+      const float u = g[r * stride + i] * row_scale[r] * column_scale[i];
+      sum += u * u;
+    }
+    total += double{sum};
+  }
+  return total;
+}
+
+/// Sums of u^2, before clipping, of tiles first .. last-1.
+void SumUpdates(const AdafactorWork& work, int64_t first, int64_t last) {
+  const int64_t columns = work.part.columns;
+  for (int64_t i = first; i < last; ++i) {
+    const Tile tile = TileAt(work, i);
+    const float* const g = work.part.gradient + tile.first_column;
+    const float* const scale = work.column_scale + tile.first_column;
+    double total = 0.0;
+    int64_t row = tile.first_row;
+    for (; row + 4 <= tile.end_row; row += 4) {
+      total +=
+          SumRowsOfUpdate<4>(g + row * columns, columns, tile.width, scale, work.row_scale + row);
+    }
+    for (; row < tile.end_row; ++row) {
+      total +=
+          SumRowsOfUpdate<1>(g + row * columns, columns, tile.width, scale, work.row_scale + row);
+    }
+    work.update_sums[i] = total;
   }
 }
 

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/emulated_cuda.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/gpu.h"
 #include "tests/support/kernel_paths.h"
@@ -85,7 +86,7 @@ const Path on_gpu([](const at::Tensor& rows, const at::Tensor& codes,
           match.counts.defined() ? match.counts.cpu() : at::Tensor()};
 });
 
-/// Runs `check` with the reference, the GPU where there is one, and each target that this machine has.
+/// Runs `check` with the reference, the GPU where there is one, the CUDA code on the CPU, and each target that this machine has.
 template <class Check>
 void on_every_path(Check&& check) {
   {
@@ -95,6 +96,11 @@ void on_every_path(Check&& check) {
   if (tests::kHasGpu) {
     SCOPED_TRACE("GPU");
     check(on_gpu);
+  }
+  for (const int capability : {80, 90}) {
+    SCOPED_TRACE(capability);
+    const tests::OnEmulatedCuda emulated(capability);
+    check(on_cpu);
   }
   for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
     SCOPED_TRACE(hwy::TargetName(target));
@@ -326,6 +332,24 @@ TEST_P(CodebookLookupShapes, EveryTargetFindsTheWinnersOfFloat64) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, CodebookLookupShapes, testing::ValuesIn(kShapes));
+
+TEST_P(CodebookLookupShapes, EmulatedCudaFindsTheWinnersOfFloat64) {
+  const auto [num_rows, num_codes, width] = GetParam();
+  const at::Tensor rows = random_tensor(3, {num_rows, width});
+  const at::Tensor codes = random_tensor(4, {num_codes, width});
+  for (const int64_t top_k : {1, 3}) {
+    if (top_k > 1 && num_codes > 1000) continue;  // it is slow
+    LookupOptions options;
+    options.top_k = top_k;
+    options.metric = top_k == 3 ? CodeMetric::kL2 : CodeMetric::kCosine;
+    const CodebookMatch wanted = reference(rows, codes, options);
+    for (const int capability : {80, 90}) {
+      SCOPED_TRACE(capability);
+      const tests::OnEmulatedCuda emulated(capability, static_cast<uint64_t>(num_rows));
+      expect_winners(codebook_lookup(rows, codes, options), wanted, rows, codes, options.metric);
+    }
+  }
+}
 
 TEST(CodebookLookup, TheGpuFindsTheWinnersOfFloat64) {
   if (!tests::kHasGpu) GTEST_SKIP() << "this machine has no GPU";

@@ -14,10 +14,10 @@ model := assets/lexel-128.safetensors
 pictures := $(wildcard assets/pictures/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-data build gpu-bundle setup format tidy bench clean
+.PHONY: help demo test test-data build gpu-bundle gpu-kernels-bundle gpu-status setup format tidy bench clean
 
 help:  ## what each command does
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 26
 
 demo: demo/sheet.png  ## pictures of assets/ to tokens and back, on one contact sheet
 	@echo "original | reconstruction: $(CURDIR)/demo/sheet.png"
@@ -38,6 +38,13 @@ setup:  ## packages and LibTorch, where they are missing
 gpu-bundle: $(programs)  ## a training run for a machine with a GPU and no network (RECIPE=recipes/lexel-128-gpu.json)
 	@apps/train/bundle/make_bundle.sh $(RECIPE) gpu-bundle --programs $(build) $(if $(DATA),--data $(DATA))
 
+gpu-kernels-bundle: setup $(build)/build.ninja  ## the GPU hour: all CUDA tests and benchmarks, for a machine with a GPU and no network
+	@$(cmake_build) --target gpu_hour
+	@tests/gpu/make_bundle.sh gpu-kernels-bundle --programs $(build)
+
+gpu-status:  ## which kernels changed since they last ran on a GPU
+	@python3 tests/gpu/table.py status
+
 format: test-data  ## clang-format over the tree
 	@cmake -DCLANG_FORMAT="$${XDG_CACHE_HOME:-$$HOME/.cache}/lexel/test-python/bin/clang-format" -P cmake/format.cmake
 
@@ -47,8 +54,8 @@ tidy: build  ## clang-tidy over all sources
 bench: setup $(build)/build.ninja  ## build the benchmarks, into build/<preset>/bin
 	@$(cmake_build) --target benchmarks
 
-clean:  ## remove build/, demo/ and gpu-bundle/; what setup/ fetched stays in ~/.cache/lexel
-	@rm -rf build demo gpu-bundle
+clean:  ## remove build/, demo/ and the bundles; what setup/ fetched stays in ~/.cache/lexel
+	@rm -rf build demo gpu-bundle gpu-kernels-bundle
 
 $(build)/build.ninja: CMakePresets.json | setup
 	@cmake --preset $(PRESET) $(if $(TORCH_ROOT),-DLEXEL_TORCH_ROOT=$(abspath $(TORCH_ROOT)))

@@ -234,7 +234,7 @@ def main():
     fresh = int(time.time()) % 99999 + 1
     # The most telling first: should the time be short, the sanitizer pays.
     steps = [("tests", lambda: run_tests(hour, 0)), ("bench", lambda: run_benchmarks(hour)),
-             ("fresh_tests", lambda: run_tests(hour, fresh)), ("python_peers", lambda: run_python_peers(hour)),
+             ("fresh_tests", lambda: run_tests(hour, fresh) if has_gpu() else {"state": "no GPU"}), ("python_peers", lambda: run_python_peers(hour)),
              ("sanitizer", lambda: run_sanitizer(hour))]
     hour.result["fresh_seed"] = fresh
     for name, step in steps:

@@ -21,6 +21,7 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/cpu/codebook_bfloat.h"
 #include "kernels/cpu/codebook_panels.h"
 #include "kernels/cpu/machine.h"
 
@@ -358,10 +359,62 @@ void find_few(const Rows& rows, const CodesInPlay& codes, const Winners& winners
   }
 }
 
+/// By float32 throughout.
+void find(const Rows& rows, const CodesInPlay& codes, const Winners& winners) {
+  constexpr int64_t kFewRows = 32;
+  if (rows.count < kFewRows) {
+    find_few(rows, codes, winners);
+  } else {
+    find_many(rows, codes, winners);
+  }
+}
+
+/// Some of the rows by float32, gathered in blocks.
+void find_left(const Rows& rows, const std::vector<int64_t>& left, const CodesInPlay& codes,
+               const Winners& winners) {
+  const auto num_left = static_cast<int64_t>(left.size());
+  if (num_left == rows.count) {
+    std::fill_n(winners.score, rows.count, kMinusInfinity);
+    return find(rows, codes, winners);
+  }
+  constexpr int64_t kBlockFloats = 1 << 18;  // gathered rows: 1 MiB
+  const int64_t block = std::min(num_left, std::max<int64_t>(1, kBlockFloats / codes.width));
+  std::vector<float> gathered(static_cast<size_t>(block * codes.width));
+  std::vector<int64_t> ids(static_cast<size_t>(block));
+  std::vector<float> score(static_cast<size_t>(block));
+  for (int64_t begin = 0; begin < num_left; begin += block) {
+    const int64_t count = std::min(block, num_left - begin);
+    const int64_t* const numbers = left.data() + begin;
+    for (int64_t i = 0; i < count; ++i) {
+      std::copy_n(rows.values + numbers[i] * codes.width, codes.width,
+                  gathered.data() + i * codes.width);
+    }
+    std::fill(score.begin(), score.end(), kMinusInfinity);
+    find({gathered.data(), count}, codes, {1, ids.data(), score.data()});
+    for (int64_t i = 0; i < count; ++i) {
+      winners.ids[numbers[i]] = ids[static_cast<size_t>(i)];
+      winners.score[numbers[i]] = score[static_cast<size_t>(i)];
+    }
+  }
+}
+
+LookupPath forced_path = LookupPath::kFastest;
+const BfloatTiles* forced_tiles = nullptr;
+
+/// The tiles to look for candidates with; null: float32 throughout.
+const BfloatTiles* tiles_for(const LookupProblem& problem, int64_t num_codes) {
+  if (problem.top_k > 1) return nullptr;
+  if (forced_path != LookupPath::kFastest) return forced_tiles;
+  // Fewer rows do not pay the rounding of the codes; fewer codes or widths, the second look at the best.
+  constexpr int64_t kMinRows = 64, kMinCodes = 512, kMinWidth = 8;
+  const bool worth =
+      problem.num_rows >= kMinRows && num_codes >= kMinCodes && problem.width >= kMinWidth;
+  return worth ? bfloat_tiles() : nullptr;
+}
+
 }  // namespace
 
 void codebook_lookup(const LookupProblem& problem) {
-  constexpr int64_t kFewRows = 32;
   std::vector<int32_t> allowed;
   CodesInPlay codes{problem.codes, problem.width, problem.l2, nullptr, problem.num_codes};
   if (problem.allowed != nullptr) {
@@ -376,10 +429,11 @@ void codebook_lookup(const LookupProblem& problem) {
   std::fill_n(problem.ids, problem.num_rows * problem.top_k, 0);
   std::fill_n(problem.score, problem.num_rows * problem.top_k, kMinusInfinity);
   if (codes.count > 0) {
-    if (rows.count < kFewRows) {
-      find_few(rows, codes, winners);
+    if (const BfloatTiles* const tiles = tiles_for(problem, codes.count)) {
+      const auto left = find_by_bfloat(*tiles, rows.values, rows.count, codes, winners);
+      if (!left.empty()) find_left(rows, left, codes, winners);
     } else {
-      find_many(rows, codes, winners);
+      find(rows, codes, winners);
     }
   }
   at::parallel_for(0, problem.num_rows, 1 + kGrain / (problem.width * problem.top_k),
@@ -388,7 +442,17 @@ void codebook_lookup(const LookupProblem& problem) {
                    });
 }
 
-std::string codebook_lookup_path() { return std::string("float32 (") + vector_target_name() + ")"; }
+std::string codebook_lookup_path() {
+  const BfloatTiles* const tiles = bfloat_tiles();
+  return (tiles == nullptr ? std::string("float32")
+                           : std::string(tiles->name) + ", rescored in float32") +
+         " (" + vector_target_name() + ")";
+}
+
+void force_codebook_lookup(LookupPath path, const BfloatTiles* tiles) {
+  forced_path = path;
+  forced_tiles = path == LookupPath::kBfloat ? tiles : nullptr;
+}
 
 }  // namespace lexel::kernels::cpu
 #endif  // HWY_ONCE

@@ -154,14 +154,12 @@ TEST(CodebookBfloat, TheFirstOfEqualCodesWins) {
 }
 
 TEST(CodebookBfloat, RoundingUpCannotHideTheBest) {
-  // Code 1 is better by one float32 step; in bfloat16 it looks worse, or equal.
+  // Sums with (1, 1): code 90 has 1 + 1.49 x 2^-7, which rounds to 1 + 2^-7; code 40 has 1.48 and loses next to nothing.
   at::Tensor codes = at::full({100, 2}, -1.0);
-  codes[40][0] = 1.0F + 0x1.01p-8F;  // rounds up to 1 + 2^-7
-  codes[40][1] = 0.0;
-  codes[90][0] = 1.0F + 0x1.fep-8F;
+  codes[40][0] = 1.0;
+  codes[40][1] = 1.48 * 0x1p-7;
+  codes[90][0] = 1.0 + 1.49 * 0x1p-7;
   codes[90][1] = 0.0;
-  codes[91][0] = 1.0F;
-  codes[91][1] = 0x1.01p-7F;
   expect_bits_of_float32(at::full({40, 2}, 1.0), codes);
 }
 

@@ -6,14 +6,13 @@
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
-#include <ATen/ops/matmul.h>
 #include <ATen/ops/outer.h>
 #include <ATen/ops/pow.h>
-#include <ATen/ops/scaled_dot_product_attention.h>
-#include <ATen/ops/softmax.h>
 #include <ATen/ops/tanh.h>
 #include <ATen/ops/upsample_bicubic2d.h>
 #include <cmath>
+
+#include "kernels/attention.h"
 
 namespace lexel::vqgan {
 namespace {
@@ -74,19 +73,13 @@ at::Tensor apply_linear(const Linear& linear, const at::Tensor& x) {
 }
 
 at::Tensor attention(const at::Tensor& qkv, int64_t heads) {
-  const int64_t batch = qkv.size(0), tokens = qkv.size(1), width = qkv.size(2) / (3 * heads);
-  const auto split = qkv.reshape({batch, tokens, 3, heads, width}).permute({2, 0, 3, 1, 4});
-  const auto q = split.select(0, 0), k = split.select(0, 1),
-             v = split.select(0, 2);  // (B, H, N, d)
-  at::Tensor mixed;
-  if (qkv.is_cpu() && qkv.scalar_type() == at::kBFloat16) {
-    // LibTorch's fused CPU attention multiplies at float32 speed: slower than bf16 products (README.md).
-    const auto scores = at::matmul(q * std::pow(width, -0.5), k.transpose(-1, -2));  // (B, H, N, N)
-    mixed = at::matmul(at::softmax(scores, -1), v);
-  } else {
-    mixed = at::scaled_dot_product_attention(q, k, v);
-  }
-  return mixed.transpose(1, 2).reshape({batch, tokens, heads * width});
+  const int64_t batch = qkv.size(0), tokens = qkv.size(1), inner = qkv.size(2) / 3;
+  // Views; unbind, because its gradient writes that of qkv in one go.
+  const auto parts = qkv.reshape({batch, tokens, 3, heads, inner / heads}).unbind(2);
+  const auto by_head = [&](size_t part) { return parts[part].transpose(1, 2); };  // (B, H, N, d)
+  return kernels::attention(by_head(0), by_head(1), by_head(2))
+      .transpose(1, 2)
+      .reshape({batch, tokens, inner});
 }
 
 at::Tensor run_stack(const Stack& stack, const StackConfig& config, const at::Tensor& tokens,

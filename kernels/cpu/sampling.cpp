@@ -234,35 +234,50 @@ Sides SumSides(const List& list, float pivot) {
   return {hn::GetLane(hn::SumOfLanes(wide, greater)), hn::GetLane(hn::SumOfLanes(wide, equal))};
 }
 
-/// Copies the tokens above, or below, the pivot; in place is allowed. Returns how many.
-size_t KeepSide(const List& list, float pivot, bool greater, float* values, uint64_t* weights) {
+// Where packing lanes is not an instruction, vectors that hold none to keep are skipped and the others copied lane by lane,
+// without branches: Highway 1.0's tables for it are slower.
+constexpr bool kHasCompress = HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86;
+
+/// Copies the tokens in (low, high); in place is allowed. Returns how many.
+size_t KeepBetween(const List& list, float low, float high, float* values, uint64_t* weights) {
   size_t size = 0;
-  const Floats floats;
-  if (list.weights == nullptr) {
-    const auto middle = hn::Set(floats, pivot);
-    const auto never = hn::Set(floats, kNeverDrawn);
+  if constexpr (!kHasCompress) {
+    const Floats floats;
+    const auto lowest = hn::Set(floats, low), highest = hn::Set(floats, high);
+    for (size_t first = 0; first < list.size; first += hn::Lanes(floats)) {
+      const auto vector = hn::LoadU(floats, list.values + first);
+      const auto keep = hn::And(hn::Gt(vector, lowest), hn::Lt(vector, highest));
+      if (hn::AllFalse(floats, keep)) continue;
+      for (size_t i = first; i < first + hn::Lanes(floats); ++i) {
+        const float value = list.values[i];
+        const uint64_t weight = weight_of(list, i);
+        values[size] = value;
+        if (list.weights != nullptr) weights[size] = weight;
+        size += static_cast<size_t>(value > low) & static_cast<size_t>(value < high);
+      }
+    }
+  } else if (list.weights == nullptr) {
+    const Floats floats;
+    const auto lowest = hn::Set(floats, low), highest = hn::Set(floats, high);
     for (size_t i = 0; i < list.size; i += hn::Lanes(floats)) {
       const auto value = hn::LoadU(floats, list.values + i);
-      const auto keep =
-          greater ? hn::Gt(value, middle) : hn::And(hn::Lt(value, middle), hn::Gt(value, never));
+      const auto keep = hn::And(hn::Gt(value, lowest), hn::Lt(value, highest));
       size += hn::CompressStore(value, keep, floats, values + size);
     }
   } else {
     const Wide wide;
     const Narrow narrow;
-    const auto middle = hn::Set(narrow, pivot);
-    const auto never = hn::Set(narrow, kNeverDrawn);
+    const auto lowest = hn::Set(narrow, low), highest = hn::Set(narrow, high);
     for (size_t i = 0; i < list.size; i += hn::Lanes(wide)) {
       const auto value = hn::LoadU(narrow, list.values + i);
       const auto weight = hn::LoadU(wide, list.weights + i);
-      const auto keep =
-          greater ? hn::Gt(value, middle) : hn::And(hn::Lt(value, middle), hn::Gt(value, never));
+      const auto keep = hn::And(hn::Gt(value, lowest), hn::Lt(value, highest));
       hn::CompressStore(weight, WideMask(keep), wide, weights + size);
       size += hn::CompressStore(value, keep, narrow, values + size);
     }
-    Pad(wide, weights, size, 0);
   }
-  Pad(floats, values, size, kNeverDrawn);
+  Pad(Floats(), values, size, kNeverDrawn);
+  if (list.weights != nullptr) Pad(Wide(), weights, size, 0);
   return size;
 }
 
@@ -282,38 +297,54 @@ Cut FindCut(List list, uint64_t wanted, uint64_t total, float* values, uint64_t*
       above += sides.greater + sides.equal;
       total -= sides.greater + sides.equal;
     }
-    const size_t size = KeepSide(list, pivot, greater, values, weights);
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    const size_t size = greater ? KeepBetween(list, pivot, kInfinity, values, weights)
+                                : KeepBetween(list, -kInfinity, pivot, values, weights);
     list = {values, list.weights == nullptr ? nullptr : weights, size};
   }
   return find_cut_by_sorting(list, wanted, above);
 }
 
-/// Copies the tokens kept by a cut, `equal` of those at its value, in order of index. Returns how many.
-size_t KeepTokens(const float* values, size_t size, float cut, size_t equal, float* kept,
-                  int32_t* ids) {
-  const Floats floats;
-  const Ids ids_tag;
-  const auto bound = hn::Set(floats, cut);
-  size_t count = 0;
-  for (size_t i = 0; i < size; i += hn::Lanes(floats)) {
-    const auto value = hn::LoadU(floats, values + i);
-    const auto keep = hn::Ge(value, bound);
-    hn::CompressStore(hn::Iota(ids_tag, static_cast<int32_t>(i)), hn::RebindMask(ids_tag, keep),
-                      ids_tag, ids + count);
-    count += hn::CompressStore(value, keep, floats, kept + count);
-  }
-  size_t result = 0;
-  for (size_t i = 0; i < count; ++i) {  // the last of the equals go
-    if (kept[i] == cut) {
-      if (equal == 0) continue;
-      --equal;
+/// Copies the tokens kept by a cut, `count` with the first of those at its value, in order of index.
+void KeepTokens(const float* values, size_t size, float cut, size_t count, size_t equal,
+                float* kept, int32_t* ids) {
+  size_t found = 0;  // with all that equal the cut
+  if constexpr (kHasCompress) {
+    const Floats floats;
+    const Ids ids_tag;
+    const auto bound = hn::Set(floats, cut);
+    for (size_t i = 0; i < size; i += hn::Lanes(floats)) {
+      const auto value = hn::LoadU(floats, values + i);
+      const auto keep = hn::Ge(value, bound);
+      hn::CompressStore(hn::Iota(ids_tag, static_cast<int32_t>(i)), hn::RebindMask(ids_tag, keep),
+                        ids_tag, ids + found);
+      found += hn::CompressStore(value, keep, floats, kept + found);
     }
-    kept[result] = kept[i];
-    ids[result] = ids[i];
-    ++result;
+  } else {
+    const Floats floats;
+    for (size_t first = 0; first < size; first += hn::Lanes(floats)) {
+      const auto vector = hn::LoadU(floats, values + first);
+      if (hn::AllFalse(floats, hn::Ge(vector, hn::Set(floats, cut)))) continue;
+      for (size_t i = first; i < first + hn::Lanes(floats); ++i) {
+        kept[found] = values[i];
+        ids[found] = static_cast<int32_t>(i);
+        found += static_cast<size_t>(values[i] >= cut);
+      }
+    }
   }
-  Pad(floats, kept, result, kNeverDrawn);
-  return result;
+  if (found > count) {  // the last of the equals go
+    size_t result = 0;
+    for (size_t i = 0; i < found; ++i) {
+      if (kept[i] == cut) {
+        if (equal == 0) continue;
+        --equal;
+      }
+      kept[result] = kept[i];
+      ids[result] = ids[i];
+      ++result;
+    }
+  }
+  Pad(Floats(), kept, count, kNeverDrawn);
 }
 
 /// The place in the list whose running sum exceeds `target`, of the tokens above the cut and the first `equal` at it.
@@ -372,7 +403,8 @@ void SampleRow(const SamplingArguments& a, int64_t row, Workspace& space) {
     const Sides finite = SumSides({values, nullptr, size}, kNeverDrawn);
     if (top_k < finite.greater) {
       const Cut cut = FindCut({values, nullptr, size}, top_k, finite.greater, others, nullptr);
-      size = KeepTokens(values, size, cut.value, top_k - cut.above, others, space.ids.get());
+      KeepTokens(values, size, cut.value, top_k, top_k - cut.above, others, space.ids.get());
+      size = top_k;
       std::swap(values, others);
       ids = space.ids.get();
     }

@@ -3,7 +3,6 @@
 #include <ATen/ops/empty.h>
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -95,7 +94,7 @@ Draw reference_row(const float* conditional, const float* unconditional, int64_t
                                     : conditional[i]);
     if (guided[i] != kNeverDrawn) kept.push_back(i);
   }
-  if (kept.empty()) return {0, std::numeric_limits<float>::quiet_NaN()};
+  if (kept.empty()) return {0, kNoProbability};
   std::stable_sort(kept.begin(), kept.end(),
                    [&](size_t a, size_t b) { return guided[a] > guided[b]; });
   const float largest = guided[kept[0]];

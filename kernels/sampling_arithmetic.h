@@ -23,6 +23,8 @@ struct SamplingRule {
 };
 
 constexpr float kNeverDrawn = -std::numeric_limits<float>::infinity();
+constexpr float kNoProbability =
+    std::numeric_limits<float>::quiet_NaN();  // where none can be drawn
 
 /// The logit if it is finite.
 constexpr float finite_or_never(float logit) {

@@ -388,7 +388,7 @@ void SampleRow(const SamplingArguments& a, int64_t row, Workspace& space) {
   const float largest = GuidedLogits(a, row, values);
   if (largest == kNeverDrawn) {
     a.ids[row] = 0;
-    a.log_probabilities[row] = std::numeric_limits<float>::quiet_NaN();
+    a.log_probabilities[row] = kNoProbability;
     return;
   }
   if (a.rule.inverse_temperature == 0.0F || a.rule.top_k == 1) {

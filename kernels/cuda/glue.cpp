@@ -8,6 +8,7 @@ CudaKernels make_table(int (*device_count)()) {
   table.device_count = device_count;
 
   table.codebook_lookup = codebook_lookup;
+  table.sample = sample;
 
   table.attention_forward = attention_forward;
   table.attention_backward = attention_backward;

@@ -16,6 +16,9 @@ AttentionGradients attention_backward(const at::Tensor& grad, const at::Tensor& 
                                       const at::Tensor& key_mask);
 void adamw(const at::Tensor& where, std::span<const AdamWPart> parts);
 
+Drawn sample(const at::Tensor& logits, const at::Tensor& unconditional, const at::Tensor& pictures,
+             const at::Tensor& positions, const SamplingOptions& options);
+
 /// The table of all of them.
 CudaKernels make_table(int (*device_count)());
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "kernels/sampling_arithmetic.h"
+#include "tests/support/emulated_cuda.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/gpu.h"
 #include "tests/support/kernel_paths.h"
@@ -270,6 +271,41 @@ TEST(Sampling, GuidanceThatOverflowsHidesTheToken) {
   expect_all_agree(conditional, options, unconditional);
   on_every_target(
       [&] { EXPECT_EQ(draw(conditional, options, unconditional).ids.item<int64_t>(), 0); });
+}
+
+/// The CUDA code on the CPU agrees with the reference in every bit. Its blocks are slow: few rows.
+void expect_emulated(const at::Tensor& logits, const SamplingOptions& options,
+                     const at::Tensor& unconditional = {}) {
+  const Drawn want = wanted(logits, options, unconditional);
+  const tests::OnEmulatedCuda emulated;
+  expect_same(draw(logits, options, unconditional), want);
+}
+
+TEST(Sampling, EmulatedCudaDrawsTheSame) {
+  at::Tensor ties = random_tensor(21, {1, 1500}).mul_(1.5).round_();  // crowded bins
+  for (const int64_t vocabulary : {1, 2, 33, 700, 1028, 8192, 8195}) {
+    const at::Tensor logits = random_tensor(19, {1, vocabulary}).mul_(2);
+    const at::Tensor unconditional = random_tensor(20, {1, vocabulary}).mul_(2);
+    const int64_t top_k = std::min<int64_t>(100, vocabulary);
+    SCOPED_TRACE(vocabulary);
+    expect_emulated(logits, {3.0, 0.9, top_k, 0.95, 7}, unconditional);
+    expect_emulated(logits, {2.0, 1.1, 0, 0.8, 8}, unconditional);
+    if (vocabulary == 700) expect_emulated(logits, {1.0, 0.0, 0, 1.0, 9});
+  }
+  expect_emulated(ties, {1.0, 1.0, 1200, 0.9, 10});
+  expect_emulated(ties.fill_(0.5), {1.0, 1.0, 7, 0.5, 11});
+}
+
+TEST(Sampling, EmulatedCudaTakesUnusualRows) {
+  at::Tensor logits = random_tensor(22, {5, 2000});
+  logits[0].slice(0, 0, 1900).fill_(-1e9);
+  logits[1].exp_().exp_().exp_();
+  logits[2].slice(0, 0, 1999).fill_(kNan);
+  logits[3].fill_(-kInfinity);
+  logits[4].mul_(1e-42);  // denormal
+  logits[4][3] = kLargest;
+  logits[4][4] = -kLargest;
+  expect_emulated(logits, {1.0, 1.0, 900, 0.99, 12});
 }
 
 TEST(Sampling, TemperatureZeroAndTopKOfOneTakeTheFirstOfTheLargest) {

@@ -271,7 +271,7 @@ __device__ void draw_token(const SamplingArguments& a, int64_t row_number, const
   }
 }
 
-__global__ void __launch_bounds__(kThreads) sample_rows(SamplingArguments a) {
+__global__ void __launch_bounds__(kThreads, 1) sample_rows(SamplingArguments a) {
   __shared__ Shared shared;
   const int64_t row_number = blockIdx.x;
   float* const values = a.vocabulary <= kSharedVocabulary

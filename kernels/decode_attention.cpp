@@ -193,7 +193,23 @@ at::Tensor decode_attention(const at::Tensor& q, const KvCache& cache, const at:
   if (const CudaKernels* const cuda = cuda_kernels_for(q)) {
     return cuda->decode_attention(q, cache, lengths, mask);
   }
-  return decode_attention_reference(q, cache, lengths, mask);
+  const auto optional = [](const at::Tensor& scales) {
+    return scales.defined() ? scales.const_data_ptr<float>() : nullptr;
+  };
+  const at::ScalarType dtype = cache.keys.scalar_type();
+  const int64_t width = q.size(2);
+  const at::Tensor scaled =
+      q.to(at::kFloat).mul(1.0 / std::sqrt(static_cast<double>(width))).contiguous();  // (B, H, d)
+  const at::Tensor out = at::empty(scaled.sizes(), scaled.options());
+  cpu::decode_attention(
+      {scaled.const_data_ptr<float>(),
+       dtype == at::kFloat      ? cpu::CacheFormat::kFloat32
+       : dtype == at::kBFloat16 ? cpu::CacheFormat::kBFloat16
+                                : cpu::CacheFormat::kInt8,
+       cache.keys.const_data_ptr(), cache.values.const_data_ptr(), optional(cache.key_scales),
+       optional(cache.value_scales), lengths.const_data_ptr<int64_t>(), mask, q.size(0), q.size(1),
+       cache.keys.size(1), cache.keys.size(2), width, out.mutable_data_ptr<float>()});
+  return out.to(q.scalar_type());
 }
 
 at::Tensor decode_attention_reference(const at::Tensor& q, const KvCache& cache,

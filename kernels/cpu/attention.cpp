@@ -41,7 +41,7 @@ struct Call {
         scale(static_cast<float>(1.0 / std::sqrt(static_cast<double>(q_in.size(3))))),
         q(staged(q_in)),
         k(staged(k_in)),
-        v(staged(v_in).contiguous()),
+        v(staged(v_in)),
         width(q.size(3)),
         blocks((queries + kBlockQueries - 1) / kBlockQueries) {
     if (!key_mask.defined()) return;
@@ -71,7 +71,8 @@ struct Call {
     return x.const_data_ptr<float>() + b * x.stride(0) + h * x.stride(1);
   }
 
-  AttentionHead head(int64_t b, int64_t h, const float* keys_transposed) const {
+  /// All but the arrays of the key head.
+  AttentionHead head(int64_t b, int64_t h) const {
     AttentionHead head{};
     head.mask = mask;
     head.layout = layout;
@@ -81,8 +82,6 @@ struct Call {
     head.keys = key_ends.empty() ? keys : key_ends[static_cast<size_t>(b)];
     head.q = row(q, b, h);
     head.q_stride = q.stride(2);
-    head.keys_transposed = keys_transposed;
-    head.v = row(v, b, key_head_of(h));
     head.key_bias =
         key_ends.empty() ? nullptr : key_bias.const_data_ptr<float>() + b * (keys + layout.chunk);
     return head;
@@ -99,24 +98,65 @@ struct Call {
   std::vector<int64_t> key_ends;  // of each row of the batch, where there is a key mask
 };
 
-hwy::AlignedFreeUniquePtr<float[]> scratch_of(int64_t floats) {
+using Scratch = hwy::AlignedFreeUniquePtr<float[]>;
+
+Scratch scratch_of(int64_t floats) {
   return hwy::AllocateAligned<float>(static_cast<size_t>(floats));
 }
+
+/// A thread's copy of the key head in work, as the tiles read it: one head's memory, and near. (Rows of a fused qkv lie some
+/// KiB apart, and would share a few sets of the cache.)
+class KeyHead {
+ public:
+  KeyHead(const Call& call, bool backward)
+      : call_(call),
+        keys_transposed_(scratch_of(packed_size())),
+        v_(scratch_of(call.keys * call.width)) {
+    if (!backward) return;
+    values_transposed_ = scratch_of(packed_size());
+    k_ = scratch_of(call.keys * call.width);
+  }
+
+  void load(int64_t b, int64_t g) {
+    if (b == b_ && g == g_) return;
+    b_ = b, g_ = g;
+    pack(call_.k, keys_transposed_);
+    copy(call_.v, v_);
+    if (k_ == nullptr) return;
+    pack(call_.v, values_transposed_);
+    copy(call_.k, k_);
+  }
+
+  const float* keys_transposed() const { return keys_transposed_.get(); }
+  const float* values_transposed() const { return values_transposed_.get(); }
+  const float* k() const { return k_.get(); }
+  const float* v() const { return v_.get(); }
+
+ private:
+  int64_t packed_size() const { return call_.layout.size(call_.keys, call_.width); }
+
+  void pack(const at::Tensor& x, const Scratch& target) const {
+    pack_keys(call_.row(x, b_, g_), x.stride(2), call_.keys, call_.width, call_.layout,
+              target.get());
+  }
+
+  void copy(const at::Tensor& x, const Scratch& target) const {
+    const float* const rows = call_.row(x, b_, g_);
+    for (int64_t key = 0; key < call_.keys; ++key) {
+      std::copy_n(rows + key * x.stride(2), call_.width, target.get() + key * call_.width);
+    }
+  }
+
+  const Call& call_;
+  int64_t b_ = -1, g_ = -1;
+  Scratch keys_transposed_, values_transposed_, k_, v_;
+};
 
 }  // namespace
 
 AttentionForward attention_forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                    const AttentionMask& mask, const at::Tensor& key_mask) {
   const Call call(q, k, v, mask, key_mask);
-  const int64_t packed_size = call.layout.size(call.keys, call.width);
-  const auto packed = scratch_of(call.batch * call.key_heads * packed_size);
-  at::parallel_for(
-      0, call.batch * call.key_heads, 1 + kGrain / packed_size, [&](int64_t first, int64_t last) {
-        for (int64_t i = first; i < last; ++i) {
-          pack_keys(call.row(call.k, i / call.key_heads, i % call.key_heads), call.k.stride(2),
-                    call.keys, call.width, call.layout, packed.get() + i * packed_size);
-        }
-      });
   const at::Tensor out = at::empty({call.batch, call.queries, call.heads, call.width}, at::kFloat);
   const at::Tensor log_sum_exp = at::empty({call.batch, call.heads, call.queries}, at::kFloat);
   const int64_t block_cost =
@@ -124,11 +164,15 @@ AttentionForward attention_forward(const at::Tensor& q, const at::Tensor& k, con
   at::parallel_for(
       0, call.batch * call.heads * call.blocks, 1 + kGrain / block_cost,
       [&](int64_t first, int64_t last) {
-        const auto scratch = scratch_of(forward_scratch(call.width));
+        const Scratch scratch = scratch_of(forward_scratch(call.width));
+        KeyHead key_head(call, /*backward=*/false);
         for (int64_t i = first; i < last; ++i) {
           const int64_t b = i / call.blocks / call.heads, h = i / call.blocks % call.heads;
-          const int64_t key_head = b * call.key_heads + call.key_head_of(h);
-          forward_block(call.head(b, h, packed.get() + key_head * packed_size), i % call.blocks,
+          key_head.load(b, call.key_head_of(h));
+          AttentionHead head = call.head(b, h);
+          head.keys_transposed = key_head.keys_transposed();
+          head.v = key_head.v();
+          forward_block(head, i % call.blocks,
                         out.mutable_data_ptr<float>() + b * out.stride(0) + h * out.stride(2),
                         out.stride(1),
                         log_sum_exp.mutable_data_ptr<float>() + (b * call.heads + h) * call.queries,
@@ -143,7 +187,6 @@ AttentionGradients attention_backward(const at::Tensor& grad, const at::Tensor& 
                                       const AttentionForward& forward, const AttentionMask& mask,
                                       const at::Tensor& key_mask) {
   const Call call(q, k, v, mask, key_mask);
-  const at::Tensor keys = call.k.contiguous();
   const at::Tensor grads = staged(grad), out = staged(forward.out);
   const auto by_position = [&](int64_t tokens, int64_t heads) {
     return at::empty({call.batch, tokens, heads, call.width}, at::kFloat);
@@ -151,28 +194,26 @@ AttentionGradients attention_backward(const at::Tensor& grad, const at::Tensor& 
   const at::Tensor q_grad = by_position(call.queries, call.heads);
   const at::Tensor k_grad = by_position(call.keys, call.key_heads);
   const at::Tensor v_grad = by_position(call.keys, call.key_heads);
-  const int64_t packed_size = call.layout.size(call.keys, call.width);
   const int64_t grad_size = (call.keys + kPanelKeys) * call.width;
   const int64_t group = call.heads / call.key_heads;
 
   // A thread does all of a key head, so that sums over queries need no order among threads.
   at::parallel_for(0, call.batch * call.key_heads, 1, [&](int64_t first, int64_t last) {
-    const auto packed_keys = scratch_of(packed_size), packed_values = scratch_of(packed_size);
-    const auto k_sums = scratch_of(grad_size), v_sums = scratch_of(grad_size);
-    const auto scratch = scratch_of(backward_scratch(call.width));
+    const Scratch k_sums = scratch_of(grad_size), v_sums = scratch_of(grad_size);
+    const Scratch scratch = scratch_of(backward_scratch(call.width));
+    KeyHead key_head(call, /*backward=*/true);
     for (int64_t i = first; i < last; ++i) {
       const int64_t b = i / call.key_heads, g = i % call.key_heads;
-      pack_keys(call.row(keys, b, g), keys.stride(2), call.keys, call.width, call.layout,
-                packed_keys.get());
-      pack_keys(call.row(call.v, b, g), call.v.stride(2), call.keys, call.width, call.layout,
-                packed_values.get());
+      key_head.load(b, g);
       std::fill_n(k_sums.get(), grad_size, 0.0F);
       std::fill_n(v_sums.get(), grad_size, 0.0F);
       for (int64_t h = g * group; h < (g + 1) * group; ++h) {
         AttentionHeadBackward work{};
-        work.head = call.head(b, h, packed_keys.get());
-        work.k = call.row(keys, b, g);
-        work.values_transposed = packed_values.get();
+        work.head = call.head(b, h);
+        work.head.keys_transposed = key_head.keys_transposed();
+        work.head.v = key_head.v();
+        work.k = key_head.k();
+        work.values_transposed = key_head.values_transposed();
         work.grad = call.row(grads, b, h);
         work.grad_stride = grads.stride(2);
         work.out = call.row(out, b, h);

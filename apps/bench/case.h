@@ -11,7 +11,8 @@ namespace lexel::bench {
 enum class Ceiling {
   kFma,     // float32 multiply-adds: work in FLOP, two each
   kTensor,  // bfloat16 matrix products: FLOP
-  kRead,    // memory: bytes
+  kRead,    // memory that is read: bytes
+  kUpdate,  // memory that is read and written back: bytes, both ways counted
   kLaunch,  // nothing but the call's own cost: work 0
 };
 

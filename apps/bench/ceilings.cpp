@@ -25,11 +25,11 @@ int64_t last_cache_bytes() {
   return bytes > 0 ? bytes : 32 * kMegabyte;
 }
 
-/// Best seconds of several calls of `run`, for at least a quarter of a second.
+/// Best seconds of several calls of `run`, for at least half a second.
 template <class Run>
 double best_s(Run&& run) {
   double best = 1e30, total = 0.0;
-  for (int calls = 0; calls < 3 || (total < 0.25 && calls < 1000); ++calls) {
+  for (int calls = 0; calls < 3 || (total < 0.5 && calls < 1000); ++calls) {
     const double start = clock_s();
     run();
     const double time = clock_s() - start;
@@ -67,10 +67,27 @@ void read_all(const at::Tensor& buffer) {
   on_each_thread([&](int64_t i) { read_floats(data + i * part, part); });
 }
 
-double cpu_read() {
+at::Tensor large_buffer() {
   const int64_t bytes = std::clamp(4 * last_cache_bytes(), 256 * kMegabyte, 2048 * kMegabyte);
-  const at::Tensor buffer =
-      at::ones({bytes / 4}, at::kFloat);  // written, so that each page is its own
+  return at::ones({bytes / 4}, at::kFloat);  // written, so that each page is its own
+}
+
+/// The traffic of an optimizer: of four arrays all are read and three written.
+double cpu_update() {
+  const at::Tensor buffer = large_buffer();
+  float* const data = buffer.data_ptr<float>();
+  const int64_t threads = at::get_num_threads(), part = buffer.numel() / threads / 4;
+  const double seconds = best_s([&] {
+    on_each_thread([&](int64_t i) {
+      float* const x = data + 4 * i * part;
+      update_floats(x, x + part, x + 2 * part, x + 3 * part, part);
+    });
+  });
+  return static_cast<double>(7 * 4 * part * threads) / seconds;
+}
+
+double cpu_read() {
+  const at::Tensor buffer = large_buffer();
   const int64_t threads = at::get_num_threads();
   const int64_t read = buffer.numel() / threads * threads * 4;
   return static_cast<double>(read) / best_s([&] { read_all(buffer); });
@@ -119,6 +136,8 @@ double measure_ceiling(Ceiling ceiling, at::Device device) {
       return device.is_cuda() ? cuda_matmul(device, at::kBFloat16, 8192) : cpu_bf16();
     case Ceiling::kRead:
       return device.is_cuda() ? cuda_copy(device) : cpu_read();
+    case Ceiling::kUpdate:
+      return device.is_cuda() ? cuda_copy(device) : cpu_update();
     case Ceiling::kLaunch:
       return 0.0;
   }
@@ -132,14 +151,18 @@ const char* ceiling_name(Ceiling ceiling) {
     case Ceiling::kTensor:
       return "bf16 matmul";
     case Ceiling::kRead:
-      return "memory";
+      return "read";
+    case Ceiling::kUpdate:
+      return "update";
     case Ceiling::kLaunch:
       return "none";
   }
   return "";
 }
 
-const char* ceiling_unit(Ceiling ceiling) { return ceiling == Ceiling::kRead ? "B/s" : "FLOP/s"; }
+const char* ceiling_unit(Ceiling ceiling) {
+  return ceiling == Ceiling::kRead || ceiling == Ceiling::kUpdate ? "B/s" : "FLOP/s";
+}
 
 void evict_caches() {
   // All threads read it: each has caches of its own beside the last one that they share.

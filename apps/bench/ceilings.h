@@ -12,12 +12,14 @@ namespace lexel::bench {
 ///
 /// kFma     CPU: independent float32 multiply-adds in registers. CUDA: matmul of float32 4096^3, without TF32.
 /// kTensor  at::matmul of bfloat16, CPU 2048^3 (512^3 where it is slow: no such instructions), CUDA 8192^3
-/// kRead    CPU: bytes of a sum over a buffer of 4 times the last cache, at least 256 MB. CUDA: bytes read and
-///          written by a copy of 1 GB.
+/// kRead    CPU: bytes of a sum over a buffer of 4 times the last cache, at least 256 MB
+/// kUpdate  CPU: bytes read and written when three of four such arrays are updated in place, as an optimizer does; more
+///          than kRead where a machine reads and writes at once
+///          CUDA, both: bytes read and written by a copy of 1 GB
 /// returns  FLOP/s or bytes/s; 0 for kLaunch
 double measure_ceiling(Ceiling ceiling, at::Device device);
 
-/// "FMA", "bf16 matmul", "memory", "none"; and the unit of its rate: "FLOP/s" or "B/s".
+/// "FMA", "bf16 matmul", "read", "update", "none"; and the unit of its rate: "FLOP/s" or "B/s".
 const char* ceiling_name(Ceiling ceiling);
 const char* ceiling_unit(Ceiling ceiling);
 

@@ -19,7 +19,7 @@ namespace {
 constexpr double kRoundSeconds = 0.1;  // of one contender
 constexpr double kSampleSeconds =
     50e-6;  // shorter calls are timed several at a time: the clock costs up to 1 us
-constexpr int64_t kLeastSamples = 20;  // over all rounds, unless a call is long
+constexpr int64_t kLeastSamples = 4;  // of a round, unless a call is long
 constexpr double kLongSeconds = 0.15;
 
 /// One way to the seconds of a call.
@@ -61,7 +61,7 @@ struct Entry {
 };
 
 /// A sample, after one to warm up, tells how many a round can take.
-int64_t samples_a_round(const Sampler& sample, int64_t rounds) {
+int64_t samples_a_round(const Sampler& sample) {
   sample();
   timespec before{}, after{};
   clock_gettime(CLOCK_MONOTONIC, &before);
@@ -69,7 +69,7 @@ int64_t samples_a_round(const Sampler& sample, int64_t rounds) {
   clock_gettime(CLOCK_MONOTONIC, &after);
   const double seconds = static_cast<double>(after.tv_sec - before.tv_sec) +
                          1e-9 * static_cast<double>(after.tv_nsec - before.tv_nsec);
-  const int64_t least = seconds < kLongSeconds ? (kLeastSamples + rounds - 1) / rounds : 1;
+  const int64_t least = seconds < kLongSeconds ? kLeastSamples : 1;
   return std::clamp<int64_t>(std::llround(kRoundSeconds / std::max(seconds, 1e-9)), least, 10'000);
 }
 
@@ -88,6 +88,7 @@ double clock_s() {
 }
 
 std::vector<Timing> measure(const Runs& runs, Ceiling ceiling, at::Device device, int64_t rounds) {
+  const bool by_memory = ceiling == Ceiling::kRead || ceiling == Ceiling::kUpdate;
   std::vector<const Contender*> contenders = {&runs.ours};
   for (const Contender& peer : runs.peers) contenders.push_back(&peer);
 
@@ -106,9 +107,9 @@ std::vector<Timing> measure(const Runs& runs, Ceiling ceiling, at::Device device
         entry.sample = std::move(stopwatch.seconds);
         timing.graph = stopwatch.graph;
       } else {
-        entry.sample = cpu_sampler(contenders[i]->run, ceiling == Ceiling::kRead);
+        entry.sample = cpu_sampler(contenders[i]->run, by_memory);
       }
-      entry.samples_a_round = samples_a_round(entry.sample, rounds);
+      entry.samples_a_round = samples_a_round(entry.sample);
     } catch (const std::exception& error) {
       const std::string text = error.what();
       timing.error = text.substr(0, text.find('\n'));

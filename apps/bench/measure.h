@@ -20,7 +20,7 @@ struct Timing {
 
 /// Times ours and its peers with Google Benchmark, interleaved in random order.
 ///
-/// CPU  with one thread the thread's CPU time, else wall time. A case bound by memory (Ceiling::kRead) finds the caches
+/// CPU  with one thread the thread's CPU time, else wall time. A case bound by memory finds the caches
 ///      cold: they are filled with other data before each call, untimed.
 /// GPU  events around the replay of a CUDA graph, the L2 cache cold
 ///

@@ -51,6 +51,18 @@ void ReadFloats(const float* HWY_RESTRICT data, int64_t n) {
   benchmark::DoNotOptimize(hn::GetLane(Sum(sums)));
 }
 
+void UpdateFloats(float* HWY_RESTRICT a, float* HWY_RESTRICT b, float* HWY_RESTRICT c,
+                  const float* HWY_RESTRICT change, int64_t n) {
+  const Lanes lanes;
+  const auto width = static_cast<int64_t>(hn::Lanes(lanes));
+  for (int64_t at = 0; at + width <= n; at += width) {
+    const Vector term = hn::LoadU(lanes, change + at);
+    for (float* const x : {a, b, c}) {
+      hn::StoreU(hn::Add(hn::LoadU(lanes, x + at), term), lanes, x + at);
+    }
+  }
+}
+
 }  // namespace lexel::bench::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -59,9 +71,14 @@ namespace lexel::bench {
 
 HWY_EXPORT(MultiplyAdds);
 HWY_EXPORT(ReadFloats);
+HWY_EXPORT(UpdateFloats);
 
 double spin_multiply_adds(int64_t steps) { return HWY_DYNAMIC_DISPATCH(MultiplyAdds)(steps); }
 void read_floats(const float* data, int64_t n) { HWY_DYNAMIC_DISPATCH(ReadFloats)(data, n); }
+
+void update_floats(float* a, float* b, float* c, const float* change, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(UpdateFloats)(a, b, c, change, n);
+}
 
 }  // namespace lexel::bench
 #endif

@@ -11,4 +11,7 @@ double spin_multiply_adds(int64_t steps);
 /// Reads n floats, as fast as one thread can.
 void read_floats(const float* data, int64_t n);
 
+/// Adds `change` to each of n floats of a, b and c, likewise.
+void update_floats(float* a, float* b, float* c, const float* change, int64_t n);
+
 }  // namespace lexel::bench

@@ -142,7 +142,7 @@ def time_words(seconds):
 
 
 def rate_words(rate, ceiling):
-    unit = "B/s" if ceiling == "memory" else "FLOP/s"
+    unit = "B/s" if ceiling in ("read", "update") else "FLOP/s"
     return f"{rate / 1e12:.3g} T{unit}" if rate >= 1e12 else f"{rate / 1e9:.3g} G{unit}"
 
 

@@ -30,8 +30,8 @@ cat >"$tree/run.json" <<END
 {"date": "2026-01-31 10:00 UTC", "revision": "abc", "device": "Made-up GPU 3", "driver": "1.2", "cuda": "13.0",
  "tests": {"kernels_alpha_test": {"state": "ok", "tests": 7, "failures": 0}, "kernels_beta_test": {"state": "ok", "tests": 5, "failures": 0}},
  "fresh_tests": {"kernels_alpha_test": {"state": "ok", "tests": 7, "failures": 0}, "kernels_beta_test": {"state": "exit 1", "tests": 5, "failures": 2}},
- "bench": {"ceilings": {"memory": 3e12, "bf16 matmul": 7.9e14}, "gpu": {"capability": 90}, "rows": [
-   {"kernel": "alpha", "case": "big", "checked": "all", "ceiling": "memory", "work": 3e8, "ceiling_used": 0.5,
+ "bench": {"ceilings": {"read": 3e12, "bf16 matmul": 7.9e14}, "gpu": {"capability": 90}, "rows": [
+   {"kernel": "alpha", "case": "big", "checked": "all", "ceiling": "read", "work": 3e8, "ceiling_used": 0.5,
     "ours": {"name": "Lexel", "seconds": 2e-4}, "peers": [{"name": "one", "seconds": 1e-3}, {"name": "two", "error": "no memory"}]},
    {"kernel": "beta", "case": "small", "error": "off by 3"}]},
  "python_peers": {"rows": [{"kernel": "alpha", "case": "big", "peer": {"name": "compiled", "seconds": 4e-4}}]},
@@ -39,9 +39,9 @@ cat >"$tree/run.json" <<END
 END
 table table "$tree/run.json" >/dev/null
 readme=$tree/kernels/README.md
-for line in before after '| `alpha` | big | 200 us | one | 1.00 ms | 5.00 x | 50 % of memory (1.5 TB/s) |' '| | | | two | failed | | |' \
+for line in before after '| `alpha` | big | 200 us | one | 1.00 ms | 5.00 x | 50 % of read (1.5 TB/s) |' '| | | | two | failed | | |' \
   '| | | | Python: compiled | 400 us | 2.00 x | |' '| `beta` | small | failed | off by 3 | | | |' \
-  'Ceilings measured in the run: memory 3 TB/s, bf16 matmul 790 TFLOP/s.' 'compute-sanitizer: none here.'; do
+  'Ceilings measured in the run: read 3 TB/s, bf16 matmul 790 TFLOP/s.' 'compute-sanitizer: none here.'; do
   grep -qxF -- "$line" "$readme" || fail "no line '$line' in: $(cat "$readme")"
 done
 grep -q "^Made-up GPU 3 (sm_90), driver 1.2, CUDA 13.0, 2026-01-31" "$readme" || fail "no device, driver and date"

@@ -59,7 +59,7 @@ Case make_case(const std::string& name, const std::vector<int64_t>& shape, bool 
     return runs;
   };
   // Three passes over the gradient; weights and first moment read and written.
-  return {"adafactor", name, Ceiling::kRead, (3 * 4 + 8 + (int8 ? 2 : 8)) * numel, prepare};
+  return {"adafactor", name, Ceiling::kUpdate, (3 * 4 + 8 + (int8 ? 2 : 8)) * numel, prepare};
 }
 
 }  // namespace

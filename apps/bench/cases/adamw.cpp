@@ -103,7 +103,7 @@ Case make_case(const std::string& name, const std::vector<std::vector<int64_t>>&
     runs.peers.push_back({"torch::optim::AdamW", [optimizer] { optimizer->step(); }});
     return runs;
   };
-  return {"adamw", name, Ceiling::kRead, 28 * numel, prepare};
+  return {"adamw", name, Ceiling::kUpdate, 28 * numel, prepare};
 }
 
 }  // namespace

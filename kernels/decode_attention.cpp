@@ -119,20 +119,37 @@ void write_vector(const float* vector, int64_t width, const at::Tensor& cache,
   }
 }
 
+/// One vector of (B, heads, d) as float32.
+void copy_vector(const at::Tensor& x, int64_t row, int64_t head, float* target) {
+  const int64_t offset = row * x.stride(0) + head * x.stride(1);
+  if (x.scalar_type() == at::kFloat) {
+    std::copy_n(x.const_data_ptr<float>() + offset, x.size(2), target);
+  } else {
+    std::copy_n(x.const_data_ptr<at::BFloat16>() + offset, x.size(2), target);
+  }
+}
+
 void write_step(const at::Tensor& x, const at::Tensor& cache, const at::Tensor& scales,
                 const int64_t* positions) {
   const int64_t heads = x.size(1), width = x.size(2);
   std::array<float, kMaxWidth> vector;
   for (int64_t b = 0; b < x.size(0); ++b) {
     for (int64_t h = 0; h < heads; ++h) {
-      const int64_t offset = b * x.stride(0) + h * x.stride(1);
-      if (x.scalar_type() == at::kFloat) {
-        std::copy_n(x.const_data_ptr<float>() + offset, width, vector.data());
-      } else {
-        std::copy_n(x.const_data_ptr<at::BFloat16>() + offset, width, vector.data());
-      }
+      copy_vector(x, b, h, vector.data());
       write_vector(vector.data(), width, cache, scales,
                    (b * heads + h) * cache.size(2) + positions[b]);
+    }
+  }
+}
+
+/// q / sqrt(d) as float32, contiguous.
+void scale_query(const at::Tensor& q, float* target) {
+  const int64_t heads = q.size(1), width = q.size(2);
+  const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(width)));
+  for (int64_t b = 0; b < q.size(0); ++b) {
+    for (int64_t h = 0; h < heads; ++h, target += width) {
+      copy_vector(q, b, h, target);
+      for (int64_t i = 0; i < width; ++i) target[i] *= scale;
     }
   }
 }
@@ -197,10 +214,9 @@ at::Tensor decode_attention(const at::Tensor& q, const KvCache& cache, const at:
     return scales.defined() ? scales.const_data_ptr<float>() : nullptr;
   };
   const at::ScalarType dtype = cache.keys.scalar_type();
-  const int64_t width = q.size(2);
-  const at::Tensor scaled =
-      q.to(at::kFloat).mul(1.0 / std::sqrt(static_cast<double>(width))).contiguous();  // (B, H, d)
-  const at::Tensor out = at::empty(scaled.sizes(), scaled.options());
+  const at::Tensor scaled = at::empty(q.sizes(), q.options().dtype(at::kFloat));  // (B, H, d)
+  scale_query(q, scaled.mutable_data_ptr<float>());
+  const at::Tensor out = at::empty(q.sizes(), scaled.options());
   cpu::decode_attention(
       {scaled.const_data_ptr<float>(),
        dtype == at::kFloat      ? cpu::CacheFormat::kFloat32
@@ -208,7 +224,7 @@ at::Tensor decode_attention(const at::Tensor& q, const KvCache& cache, const at:
                                 : cpu::CacheFormat::kInt8,
        cache.keys.const_data_ptr(), cache.values.const_data_ptr(), optional(cache.key_scales),
        optional(cache.value_scales), lengths.const_data_ptr<int64_t>(), mask, q.size(0), q.size(1),
-       cache.keys.size(1), cache.keys.size(2), width, out.mutable_data_ptr<float>()});
+       cache.keys.size(1), cache.keys.size(2), q.size(2), out.mutable_data_ptr<float>()});
   return out.to(q.scalar_type());
 }
 

@@ -59,10 +59,11 @@ constexpr int64_t MaxPanels(int64_t tile) {
   return panels >= 4 ? 4 : panels >= 2 ? 2 : 1;
 }
 
-/// How one format is read: kInputs inputs of kLanes outputs from kLanes numbers T.
+/// How one format is read. A step is kInputs inputs of a panel, kStep numbers T, whole cache lines; Read gives kLanes outputs of
+/// them.
 struct Float32Weights {
   using T = float;
-  static constexpr int64_t kInputs = 1;
+  static constexpr int64_t kInputs = 1, kStep = kPanel;
   static HWY_INLINE void Read(const T* HWY_RESTRICT from, Vector (&to)[kInputs]) {
     to[0] = hn::LoadU(Lanes(), from);
   }
@@ -70,7 +71,7 @@ struct Float32Weights {
 
 struct BFloat16Weights {
   using T = uint32_t;  // two of them
-  static constexpr int64_t kInputs = 2;
+  static constexpr int64_t kInputs = 2, kStep = kPanel;
   static HWY_INLINE void Read(const T* HWY_RESTRICT from, Vector (&to)[kInputs]) {
     const hn::Rebind<uint32_t, Lanes> words;
     const auto pair = hn::LoadU(words, from);
@@ -81,42 +82,68 @@ struct BFloat16Weights {
 
 struct Int8Weights {
   using T = int8_t;
-  static constexpr int64_t kInputs = 1;
+  static constexpr int64_t kInputs = 2, kStep = 2 * kPanel;
   static HWY_INLINE void Read(const T* HWY_RESTRICT from, Vector (&to)[kInputs]) {
     const hn::Rebind<int8_t, Lanes> bytes;
     const hn::Rebind<int32_t, Lanes> words;
     to[0] = hn::ConvertTo(Lanes(), hn::PromoteTo(words, hn::LoadU(bytes, from)));
+    to[1] = hn::ConvertTo(Lanes(), hn::PromoteTo(words, hn::LoadU(bytes, from + kPanel)));
   }
 };
 
-/// totals (kTile, kPanels kPanel) += scale * (x of inputs first .. last-1, times their weights); the scale is one where null.
+constexpr int64_t kCacheLine = 64;
+// How far ahead of a step its panel is fetched: the streams of 1 to 4 panels are too short for the processor's own prefetching (int8,
+// batch 2, from memory, one thread of a Zen 5: 24 GB/s without, 32 with).
+constexpr int64_t kAheadBytes = 2048;
+
+/// Where a block lies.
+template <class T>
+struct Block {
+  const T* weights;      // of the unit's first panel
+  int64_t panel_stride;  // between panels
+  int64_t steps;
+  int64_t ahead;        // from a step to the one to fetch now
+  const float* scales;  // of the unit's first panel; null: one
+  int64_t scale_stride;
+};
+
+/// totals (kTile, kPanels kPanel) += scale * (the block's inputs of x, times their weights).
 template <class Format, int64_t kTile, int64_t kPanels>
-HWY_NOINLINE void AddBlock(const typename Format::T* HWY_RESTRICT weights, int64_t panel_stride,
-                           const float* HWY_RESTRICT x, int64_t x_stride, int64_t num_inputs,
-                           const float* HWY_RESTRICT scales, int64_t scale_stride,
+HWY_NOINLINE void AddBlock(const Block<typename Format::T>& block, bool fetch,
+                           const float* HWY_RESTRICT x, int64_t x_stride,
                            float* HWY_RESTRICT totals) {
+  using T = typename Format::T;
   const Lanes lanes;
   constexpr int64_t kVectors = kPanels * kPanelVectors;
   constexpr int64_t kInputs = Format::kInputs;
+  constexpr int64_t kLine = kCacheLine / static_cast<int64_t>(sizeof(T));
   Vector sums[kTile][kVectors];
   HWY_UNROLL(16)
   for (int64_t b = 0; b < kTile; ++b) {
     HWY_UNROLL(16)
     for (int64_t v = 0; v < kVectors; ++v) sums[b][v] = hn::Zero(lanes);
   }
-  for (int64_t i = 0; i < num_inputs; i += kInputs) {
+  const T* HWY_RESTRICT weights = block.weights;
+  const int64_t panel_stride = block.panel_stride, steps = block.steps;
+  const int64_t ahead = fetch ? block.ahead : 0;
+  for (int64_t step = 0; step < steps; ++step, weights += Format::kStep, x += kInputs) {
+    HWY_UNROLL(16)
+    for (int64_t p = 0; p < kPanels; ++p) {
+      HWY_UNROLL(16)
+      for (int64_t line = 0; line < Format::kStep; line += kLine) {
+        __builtin_prefetch(weights + ahead + p * panel_stride + line);
+      }
+    }
     Vector values[kInputs][kTile];
     HWY_UNROLL(16)
     for (int64_t j = 0; j < kInputs; ++j) {
       HWY_UNROLL(16)
-      for (int64_t b = 0; b < kTile; ++b) values[j][b] = hn::Set(lanes, x[b * x_stride + i + j]);
+      for (int64_t b = 0; b < kTile; ++b) values[j][b] = hn::Set(lanes, x[b * x_stride + j]);
     }
     HWY_UNROLL(16)
     for (int64_t v = 0; v < kVectors; ++v) {
       Vector weight[kInputs];
-      Format::Read(weights + v / kPanelVectors * panel_stride + i / kInputs * kPanel +
-                       v % kPanelVectors * kLanes,
-                   weight);
+      Format::Read(weights + v / kPanelVectors * panel_stride + v % kPanelVectors * kLanes, weight);
       HWY_UNROLL(16)
       for (int64_t j = 0; j < kInputs; ++j) {
         HWY_UNROLL(16)
@@ -128,10 +155,11 @@ HWY_NOINLINE void AddBlock(const typename Format::T* HWY_RESTRICT weights, int64
   }
   HWY_UNROLL(16)
   for (int64_t v = 0; v < kVectors; ++v) {
-    const Vector scale = scales == nullptr
-                             ? hn::Set(lanes, 1.0F)
-                             : hn::LoadU(lanes, scales + v / kPanelVectors * scale_stride +
-                                                    v % kPanelVectors * kLanes);
+    const Vector scale =
+        block.scales == nullptr
+            ? hn::Set(lanes, 1.0F)
+            : hn::LoadU(lanes, block.scales + v / kPanelVectors * block.scale_stride +
+                                   v % kPanelVectors * kLanes);
     HWY_UNROLL(16)
     for (int64_t b = 0; b < kTile; ++b) {
       float* const total = totals + (b * kVectors + v) * kLanes;
@@ -188,26 +216,30 @@ void StorePanel(const LinearProblem& problem, const float* HWY_RESTRICT totals, 
 template <class Format, int64_t kPanels>
 void Unit(const LinearProblem& problem, const Rows& x, int64_t panel, float* target) {
   using T = typename Format::T;
-  constexpr int64_t kOutputs = kPanels * kPanel;
+  constexpr int64_t kOutputs = kPanels * kPanel, kInputs = Format::kInputs, kStep = Format::kStep;
   constexpr int64_t kTile =
       std::max<int64_t>(1, std::min(kMaxTile, kSums / (kPanels * kPanelVectors)));
   HWY_ALIGN float totals[kMaxBatch * kOutputs];
   std::fill_n(totals, problem.batch * kOutputs, 0.0F);
-  const int64_t inputs = problem.inputs;
-  const int64_t panel_stride = (inputs + Format::kInputs - 1) / Format::kInputs * kPanel;
-  const T* const weights = static_cast<const T*>(problem.values) + panel * panel_stride;
-  const int64_t block = problem.group == 0 ? kBlockInputs : problem.group;
-  const int64_t scale_stride = problem.group == 0 ? 0 : inputs / problem.group * kPanel;
-  for (int64_t first = 0; first < inputs; first += block) {
-    const int64_t size = std::min(block, inputs - first);
-    const float* const scales =
-        problem.group == 0 ? nullptr
-                           : problem.scales + panel * scale_stride + first / block * kPanel;
+  const int64_t steps = (problem.inputs + kInputs - 1) / kInputs;
+  const int64_t block_steps = (problem.group == 0 ? kBlockInputs : problem.group) / kInputs;
+  const int64_t num_blocks = (steps + block_steps - 1) / block_steps;
+  Block<T> block;
+  block.panel_stride = steps * kStep;
+  block.weights = static_cast<const T*>(problem.values) + panel * block.panel_stride;
+  block.scale_stride = num_blocks * kPanel;
+  block.scales = problem.group == 0 ? nullptr : problem.scales + panel * block.scale_stride;
+  constexpr int64_t kAhead = kAheadBytes / (kStep * static_cast<int64_t>(sizeof(T)));
+  for (int64_t first = 0; first < steps; first += block_steps) {
+    block.steps = std::min(block_steps, steps - first);
+    // Past the end of the panels the next unit's begin.
+    block.ahead = kAhead * kStep;
+    if (first + block.steps / 2 + kAhead >= steps)
+      block.ahead += (kPanels - 1) * block.panel_stride;
     int64_t row = 0;
     const auto rows = [&]<int64_t kRows>() {
-      AddBlock<Format, kRows, kPanels>(weights + first / Format::kInputs * kPanel, panel_stride,
-                                       x.data + row * x.stride + first, x.stride, size, scales,
-                                       scale_stride, totals + row * kOutputs);
+      AddBlock<Format, kRows, kPanels>(block, row == 0, x.data + row * x.stride + first * kInputs,
+                                       x.stride, totals + row * kOutputs);
       row += kRows;
     };
     while (row + kTile <= problem.batch) rows.template operator()<kTile>();
@@ -220,6 +252,8 @@ void Unit(const LinearProblem& problem, const Rows& x, int64_t panel, float* tar
     if constexpr (kTile > 1) {
       if (problem.batch - row == 1) rows.template operator()<1>();
     }
+    block.weights += block.steps * kStep;
+    if (block.scales != nullptr) block.scales += kPanel;
   }
   for (int64_t b = 0; b < problem.batch; ++b) {
     for (int64_t p = 0; p < kPanels; ++p) {
@@ -349,8 +383,8 @@ void linear_decode(const LinearProblem& problem) {
   constexpr int64_t kGrainElements = 1 << 12;
   const int64_t inputs = problem.inputs, outputs = problem.outputs, batch = problem.batch;
 
-  // A pair of bfloat16 reads one x past an odd row.
-  const bool is_padded = problem.format == WeightFormat::kBFloat16 && inputs % 2 != 0;
+  // A step of two inputs reads one x past an odd row.
+  const bool is_padded = problem.format != WeightFormat::kFloat32 && inputs % 2 != 0;
   Rows x{problem.x, inputs};
   hwy::AlignedFreeUniquePtr<float[]> prepared;
   if (problem.norm_weight != nullptr || is_padded) {

@@ -7,9 +7,10 @@
 namespace lexel::kernels::cpu {
 
 /// Outputs of a panel: lanes are outputs, so that sums need no folding and inputs no padding. Weights lie as
-///   float32, int8   (panels, I, kPanel)
-///   bfloat16        (panels, ceil(I / 2), kPanel, 2): two inputs in one 32-bit lane
-///   scales          (panels, groups, kPanel)
+///   float32    (panels, I, kPanel)
+///   bfloat16   (panels, ceil(I / 2), kPanel, 2): two inputs in one 32-bit lane
+///   int8       (panels, ceil(I / 2), 2, kPanel): two inputs in one cache line
+///   scales     (panels, groups, kPanel)
 /// with zeros past the last output and input. One layout for all instruction sets.
 constexpr int64_t kPanel = 32;
 

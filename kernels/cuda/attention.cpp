@@ -59,9 +59,11 @@ AttentionForward attention_forward(const at::Tensor& q, const at::Tensor& k, con
   const at::Tensor real_keys = key_mask.defined() ? key_mask.contiguous() : key_mask;
   const AttentionForward result{
       like(q), at::empty({q.size(0), q.size(1), q.size(2)}, q.options().dtype(at::kFloat))};
+  const DeviceLimits limits = limits_of(q);
   launch_attention_forward(
       {sizes_of(q, k, mask, real_keys), input_of(queries), input_of(keys), input_of(values),
-       output_of(result.out), result.log_sum_exp.mutable_data_ptr<float>()},
+       output_of(result.out), result.log_sum_exp.mutable_data_ptr<float>(), limits.capability,
+       limits.multiprocessors},
       device.stream());
   return result;
 }

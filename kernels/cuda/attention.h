@@ -43,7 +43,8 @@ struct AttentionForwardArguments {
   AttentionSizes sizes;
   AttentionInput q, k, v;
   AttentionOutput out;
-  float* log_sum_exp;  // (B, H, N), written
+  float* log_sum_exp;               // (B, H, N), written
+  int capability, multiprocessors;  // of the device, see DeviceLimits
 };
 
 struct AttentionBackwardArguments {
@@ -57,5 +58,8 @@ struct AttentionBackwardArguments {
 /// throws   Error(kInternal) when a launch fails
 void launch_attention_forward(const AttentionForwardArguments& arguments, Stream stream);
 void launch_attention_backward(const AttentionBackwardArguments& arguments, Stream stream);
+
+/// launch_attention_forward's choice for bfloat16 on capability 90 (sm_90a).
+void launch_attention_forward_sm90(const AttentionForwardArguments& arguments, Stream stream);
 
 }  // namespace lexel::kernels::cuda

@@ -200,9 +200,9 @@ __global__ void __launch_bounds__(Shared<T, kWidth>::kThreads, 2)
   ptx::wait_for_copies<0>();
 
   store_rows<T, kWidth>(head_of<T>(a.grad_k, batch, key_head), a.grad_k.row_stride, warp_key,
-                        p.keys, p.width, k_sums, p.scale, p.scale);
+                        p.keys, p.width, k_sums, {p.scale, p.scale});
   store_rows<T, kWidth>(head_of<T>(a.grad_v, batch, key_head), a.grad_v.row_stride, warp_key,
-                        p.keys, p.width, v_sums, 1.0F, 1.0F);
+                        p.keys, p.width, v_sums, {1.0F, 1.0F});
 }
 
 template <class T, int kWidth>
@@ -302,7 +302,7 @@ __global__ void __launch_bounds__(Shared<T, kWidth>::kThreads, 2)
   ptx::wait_for_copies<0>();
 
   store_rows<T, kWidth>(head_of<T>(a.grad_q, batch, head), a.grad_q.row_stride, warp_query,
-                        p.queries, p.width, sums, p.scale, p.scale);
+                        p.queries, p.width, sums, {p.scale, p.scale});
 }
 
 template <class T, int kWidth>

@@ -65,9 +65,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int warp_query = first_query + warp_row;
   const float scale = p.scale * kLog2OfE;  // powers of two below
   float sums[kWidth / 8][4] = {};
-  float best[2] = {-INFINITY,
-                   -INFINITY};    // running maximum of the raw scores, of rows l / 4 and + 8
-  float total[2] = {0.0F, 0.0F};  // this lane's part of the sum of the weights
+  RunningSoftmax softmax;
 
   int tile = next_tile(range.first / kColumns);
   q.template load<T, kThreads>(head_of<T>(a.q, batch, head), a.q.row_stride, first_query, p.queries,
@@ -101,53 +99,14 @@ __global__ void __launch_bounds__(kThreads, 2)
       const SeenBits seen = seen_keys<kColumns>(p, key_mask, warp_query, first_key);
       hide_unseen(scores, seen, -INFINITY);
     }
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float maximum = best[half];
-#pragma unroll
-      for (int n = 0; n < kColumns / 8; ++n) {
-        maximum = fmaxf(maximum, fmaxf(scores[n][2 * half], scores[n][2 * half + 1]));
-      }
-      maximum = fmaxf(maximum, __shfl_xor_sync(kAllLanes, maximum, 1));
-      maximum = fmaxf(maximum, __shfl_xor_sync(kAllLanes, maximum, 2));
-      const float base = maximum == -INFINITY ? 0.0F : maximum * scale;
-      const float shrink = ptx::exp2_fast(best[half] * scale - base);
-      best[half] = maximum;
-      float sum = 0.0F;
-#pragma unroll
-      for (int n = 0; n < kColumns / 8; ++n) {
-#pragma unroll
-        for (int i = 2 * half; i < 2 * half + 2; ++i) {
-          scores[n][i] = ptx::exp2_fast(fmaf(scores[n][i], scale, -base));
-          sum += scores[n][i];
-        }
-      }
-      total[half] = fmaf(total[half], shrink, sum);
-#pragma unroll
-      for (int n = 0; n < kWidth / 8; ++n) {
-        sums[n][2 * half] *= shrink;
-        sums[n][2 * half + 1] *= shrink;
-      }
-    }
+    float shrink[2];
+    softmax.add(scores, scale, shrink);
+    scale_rows(sums, shrink);
     accumulate(sums, scores, stage_of(stage, 1));
   }
   ptx::wait_for_copies<0>();
 
-  float factor[2];
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    total[half] += __shfl_xor_sync(kAllLanes, total[half], 1);
-    total[half] += __shfl_xor_sync(kAllLanes, total[half], 2);
-    factor[half] = total[half] == 0.0F ? 0.0F : 1.0F / total[half];  // 0: no key is seen
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    const int query = warp_query + lane / 4 + 8 * half;
-    if (lane % 4 == 0 && query < p.queries) {
-      a.log_sum_exp[head_index * p.queries + query] =
-          total[half] == 0.0F ? -INFINITY : fmaf(best[half], p.scale, logf(total[half]));
-    }
-  }
-  store_rows<T, kWidth>(head_of<T>(a.out, batch, head), a.out.row_stride, warp_query, p.queries,
-                        p.width, sums, factor[0], factor[1]);
+  store_means<T, kWidth>(a, p, head_index, warp_query, softmax, sums);
 }
 
 template <class T, int kWidth>
@@ -163,6 +122,10 @@ void launch_width(const AttentionForwardArguments& a, Stream stream) {
 
 void launch_attention_forward(const AttentionForwardArguments& a, Stream stream) {
   if (a.sizes.batch * a.sizes.heads * a.sizes.queries == 0) return;
+  if (a.sizes.bfloat16 && a.capability == 90) {
+    launch_attention_forward_sm90(a, stream);
+    return;
+  }
   const bool narrow = a.sizes.width <= 64;
   if (a.sizes.bfloat16) {
     narrow ? launch_width<__nv_bfloat16, 64>(a, stream)

@@ -255,22 +255,77 @@ __device__ inline void hide_unseen(float (&scores)[kPieces][4], const SeenBits& 
   }
 }
 
+/// The running softmax of a lane's rows l / 4 and l / 4 + 8; see Dao et al. 2022, algorithm 1.
+struct RunningSoftmax {
+  float best[2] = {-INFINITY, -INFINITY};  // maximum of the raw scores so far
+  float total[2] = {0.0F, 0.0F};           // this lane's part of the sum of the weights
+
+  /// Turns scores into weights 2^(scale (score - best)); `shrink` is what earlier weights, and sums with them, are multiplied
+  /// by for the new maximum.
+  template <int kPieces>
+  __device__ void add(float (&scores)[kPieces][4], float scale, float (&shrink)[2]) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float maximum = best[half];
+#pragma unroll
+      for (int n = 0; n < kPieces; ++n) {
+        maximum = fmaxf(maximum, fmaxf(scores[n][2 * half], scores[n][2 * half + 1]));
+      }
+      maximum = fmaxf(maximum, __shfl_xor_sync(kAllLanes, maximum, 1));
+      maximum = fmaxf(maximum, __shfl_xor_sync(kAllLanes, maximum, 2));
+      const float base = maximum == -INFINITY ? 0.0F : maximum * scale;
+      shrink[half] = ptx::exp2_fast(fmaf(best[half], scale, -base));
+      best[half] = maximum;
+      float sum = 0.0F;
+#pragma unroll
+      for (int n = 0; n < kPieces; ++n) {
+#pragma unroll
+        for (int i = 2 * half; i < 2 * half + 2; ++i) {
+          scores[n][i] = ptx::exp2_fast(fmaf(scores[n][i], scale, -base));
+          sum += scores[n][i];
+        }
+      }
+      total[half] = fmaf(total[half], shrink[half], sum);
+    }
+  }
+
+  /// The factors that make sums of weighted values means, 0 where no key is seen, and the rows' log_sum_exp.
+  __device__ void finish(float scale, float (&factor)[2], float (&log_sum_exp)[2]) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      total[half] += __shfl_xor_sync(kAllLanes, total[half], 1);
+      total[half] += __shfl_xor_sync(kAllLanes, total[half], 2);
+      const bool none = total[half] == 0.0F;
+      factor[half] = none ? 0.0F : 1.0F / total[half];
+      log_sum_exp[half] = none ? -INFINITY : fmaf(best[half], scale, logf(total[half]));
+    }
+  }
+};
+
+/// Multiplies the rows l / 4 and l / 4 + 8.
+template <int kPieces>
+__device__ inline void scale_rows(float (&sums)[kPieces][4], const float (&factor)[2]) {
+#pragma unroll
+  for (int n = 0; n < kPieces; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) sums[n][i] *= factor[i / 2];
+  }
+}
+
 /// Stores a warp's 16 x kWidth sums, scaled by row, as rows of a (count, width) matrix from row `first`.
 template <class T, int kWidth>
 __device__ inline void store_rows(T* matrix, int64_t row_stride, int first, int count, int width,
-                                  const float (&sums)[kWidth / 8][4], float low_factor,
-                                  float high_factor) {
+                                  const float (&sums)[kWidth / 8][4], const float (&factors)[2]) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = first + lane / 4 + 8 * half;
     if (row >= count) continue;
     T* const to = matrix + row * row_stride + lane % 4 * 2;
-    const float factor = half == 0 ? low_factor : high_factor;
 #pragma unroll
     for (int n = 0; n < kWidth / 8; ++n) {
       if (n * 8 >= width) continue;
-      const float x = sums[n][half * 2] * factor, y = sums[n][half * 2 + 1] * factor;
+      const float x = sums[n][half * 2] * factors[half], y = sums[n][half * 2 + 1] * factors[half];
       if constexpr (sizeof(T) == 4) {
         *reinterpret_cast<float2*>(to + n * 8) = make_float2(x, y);
       } else {
@@ -289,6 +344,25 @@ __device__ inline const T* head_of(const AttentionInput& tensor, int64_t batch, 
 template <class T>
 __device__ inline T* head_of(const AttentionOutput& tensor, int64_t batch, int64_t head) {
   return static_cast<T*>(tensor.data) + batch * tensor.batch_stride + head * tensor.head_stride;
+}
+
+/// Ends a forward pass of a warp's 16 queries from `first` of a head: the mean of the values, and log_sum_exp.
+template <class T, int kWidth>
+__device__ inline void store_means(const AttentionForwardArguments& a, const AttentionProblem& p,
+                                   int64_t head_index, int first, RunningSoftmax& softmax,
+                                   const float (&sums)[kWidth / 8][4]) {
+  float factors[2], log_sum_exp[2];
+  softmax.finish(p.scale, factors, log_sum_exp);
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int query = first + lane / 4 + 8 * half;
+    if (lane % 4 == 0 && query < p.queries) {
+      a.log_sum_exp[head_index * p.queries + query] = log_sum_exp[half];
+    }
+  }
+  store_rows<T, kWidth>(head_of<T>(a.out, head_index / p.heads, head_index % p.heads),
+                        a.out.row_stride, first, p.queries, p.width, sums, factors);
 }
 
 inline AttentionProblem problem_of(const AttentionSizes& sizes) {

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <numeric>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "kernels/check.h"
@@ -412,6 +413,13 @@ void close_group() { ++block.me().closed_groups; }
 
 void wait_for_groups(int may_stay_open) {
   finish_groups(block.me().copies, block.me().closed_groups, may_stay_open);
+}
+
+void finish_groups_late(std::function<void()> work) {
+  start_late([copies = std::exchange(block.me().copies, {}), then = std::move(work)] {
+    for (const Late& copy : copies) copy.work();
+    then();
+  });
 }
 
 void start_in_warpgroup(std::function<void()> work) {

@@ -82,6 +82,9 @@ void start_in_group(std::function<void()> work);
 void close_group();
 void wait_for_groups(int may_stay_open);
 
+/// Does the copies of the calling thread, then the work, at some later time; they leave the groups.
+void finish_groups_late(std::function<void()> work);
+
 /// The same for a warpgroup's matrix products. Called by the thread that holds the payloads of a meet_warpgroup; waiting
 /// is each thread's own.
 void start_in_warpgroup(std::function<void()> work);

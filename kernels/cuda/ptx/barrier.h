@@ -65,6 +65,13 @@ __device__ __forceinline__ void start_bulk_copy(void* to, const void* from, uint
       : "memory");
 }
 
+/// Counts as an arrival of this thread once all copies that it has started with start_copy_16 and start_copy_4 have
+/// landed. Do not mix it with wait_for_copies. Tensor cores read what came so after a fence_async_proxy() behind wait_for().
+__device__ __forceinline__ void arrive_when_copied(Barrier* barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(barrier))
+               : "memory");
+}
+
 /// Between ordinary writes to shared memory and the tensor cores' or copy engine's use of it.
 __device__ __forceinline__ void fence_async_proxy() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");

@@ -62,6 +62,12 @@ __device__ __forceinline__ void pin(float (&d)[kCount]) {
   for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
 
+template <int kCount>
+__device__ __forceinline__ void pin(uint32_t (&a)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+r"(a[i])::"memory");
+}
+
 /// Waits until at most kMayStayOpen of the latest groups run; the d's are those of the groups that have ended.
 template <int kMayStayOpen, class... Registers>
 __device__ __forceinline__ void wait_for_products(Registers&... d) {

@@ -77,6 +77,11 @@ inline void start_bulk_copy(void* to, const void* from, uint32_t bytes, Barrier*
   });
 }
 
+inline void arrive_when_copied(Barrier* barrier) {
+  expect_set_up(barrier);
+  cuda_emulator::finish_groups_late([=] { arrive(barrier); });
+}
+
 inline void fence_async_proxy() {}
 
 template <int kRegisters>

@@ -63,6 +63,8 @@ SharedMatrix shared_matrix(const void* start, uint32_t leading, uint32_t stride)
 }
 
 inline void fence_products() {}
+template <class Registers>
+void pin(Registers&) {}
 inline void close_product_group() { cuda_emulator::close_warpgroup_group(); }
 
 template <int kMayStayOpen, class... Registers>

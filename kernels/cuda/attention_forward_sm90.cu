@@ -31,25 +31,6 @@ constexpr uint32_t kTileBytes = kTileRows* kWidth * 2;
 template <int kTileRows>
 constexpr uint32_t kPanelBytes = kTileRows* kPanel * 2;
 
-/// Work items in the order in which blocks take them: the heads in groups whose keys and values fit the L2 cache together,
-/// within a group the last queries of all heads first, which under a causal mask have the most keys.
-struct Schedule {
-  int64_t items, heads, heads_of_group;
-  int32_t row_tiles;
-
-  struct Item {
-    int64_t head_index;
-    int32_t row_tile;
-  };
-  [[maybe_unused]] __device__ Item item(int64_t index) const {
-    const int64_t group = index / (heads_of_group * row_tiles);
-    const int64_t within = index % (heads_of_group * row_tiles);
-    const int64_t first = group * heads_of_group;
-    const int64_t count = min(heads_of_group, heads - first);
-    return {first + within % count, static_cast<int32_t>(row_tiles - 1 - within / count)};
-  }
-};
-
 template <int kWidth, int kColumns>
 struct Shared {
   static constexpr int kStages = kWidth <= 64 ? 4 : 2;
@@ -122,11 +103,11 @@ __device__ void copy_tile(unsigned char* tile, const __nv_bfloat16* matrix, int6
 
 template <int kWidth, int kColumns>
 __device__ void copy_tiles(Shared<kWidth, kColumns>& shared, const AttentionForwardArguments& a,
-                           const AttentionProblem& p, const Schedule& schedule) {
+                           const AttentionProblem& p, const WorkOrder& order) {
   Place<Shared<kWidth, kColumns>::kStages> place;
   uint32_t q_parity = 0;
-  for (int64_t index = blockIdx.x; index < schedule.items; index += gridDim.x) {
-    const auto [head_index, row_tile] = schedule.item(index);
+  for (int64_t index = blockIdx.x; index < order.items(); index += gridDim.x) {
+    const auto [head_index, row_tile] = order.item(index);
     const int64_t batch = head_index / p.heads, head = head_index % p.heads;
     const int64_t key_head = head / (p.heads / p.key_heads);
     const int first_query = row_tile * kRows;
@@ -238,7 +219,7 @@ struct Consumer {
 
 template <int kWidth, int kColumns>
 __device__ void attend(Shared<kWidth, kColumns>& shared, const AttentionForwardArguments& a,
-                       const AttentionProblem& p, const Schedule& schedule) {
+                       const AttentionProblem& p, const WorkOrder& order) {
   using Work = Consumer<kWidth, kColumns>;
   // By a shuffle, so that the compiler knows it to be one for a warp: products must not lie on paths that may part.
   const int group = __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x) / kGroup - 1, 0);
@@ -252,8 +233,8 @@ __device__ void attend(Shared<kWidth, kColumns>& shared, const AttentionForwardA
   Place<Work::kStages> place;
   uint32_t q_parity = 0;
   const float scale = p.scale * kLog2OfE;
-  for (int64_t index = blockIdx.x; index < schedule.items; index += gridDim.x) {
-    const auto [head_index, row_tile] = schedule.item(index);
+  for (int64_t index = blockIdx.x; index < order.items(); index += gridDim.x) {
+    const auto [head_index, row_tile] = order.item(index);
     const int first_query = row_tile * kRows + group * kGroupRows;
     const int warp_query = first_query + warp * kWarpRows;
     const int64_t batch = head_index / p.heads;
@@ -327,7 +308,7 @@ __device__ void attend(Shared<kWidth, kColumns>& shared, const AttentionForwardA
 
 template <int kWidth, int kColumns>
 __global__ void __launch_bounds__(kThreads, 1)
-    attention_forward_sm90(AttentionForwardArguments a, AttentionProblem p, Schedule schedule) {
+    attention_forward_sm90(AttentionForwardArguments a, AttentionProblem p, WorkOrder order) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   using Layout = Shared<kWidth, kColumns>;
   Layout& shared = *ptx::dynamic_shared<Layout>();
@@ -345,10 +326,10 @@ __global__ void __launch_bounds__(kThreads, 1)
   __syncthreads();
   if (threadIdx.x < kGroup) {
     ptx::lower_registers<40>();
-    copy_tiles(shared, a, p, schedule);
+    copy_tiles(shared, a, p, order);
   } else {
     ptx::raise_registers<232>();
-    attend(shared, a, p, schedule);
+    attend(shared, a, p, order);
   }
 #endif
 }
@@ -360,13 +341,11 @@ void launch_tiles(const AttentionForwardArguments& a, Stream stream) {
   const int64_t head_bytes = std::max<int64_t>(1, sizes.keys * sizes.width * 2 * 2);
   const int64_t heads = sizes.batch * sizes.heads;
   const int64_t row_tiles = (sizes.queries + kRows - 1) / kRows;
-  const Schedule schedule{row_tiles * heads, heads,
-                          std::clamp<int64_t>(kCacheBytes / head_bytes, 1, heads),
-                          static_cast<int32_t>(row_tiles)};
-  const int64_t blocks = std::min<int64_t>(schedule.items, a.multiprocessors);
+  const WorkOrder order{heads, std::clamp<int64_t>(kCacheBytes / head_bytes, 1, heads), row_tiles};
+  const int64_t blocks = std::min<int64_t>(order.items(), a.multiprocessors);
   launch("attention_forward_sm90", attention_forward_sm90<kWidth, kColumns>,
          {static_cast<unsigned>(blocks), kThreads, sizeof(Shared<kWidth, kColumns>)}, stream, a,
-         problem_of(sizes), schedule);
+         problem_of(sizes), order);
 }
 
 }  // namespace

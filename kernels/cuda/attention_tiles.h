@@ -101,4 +101,26 @@ struct TileMask {
   }
 };
 
+/// The order in which blocks that stay take tiles of queries: the heads in groups whose keys and values fit a cache together,
+/// within a group the last tile of every head first, which under a causal mask has the most keys.
+struct WorkOrder {
+  int64_t heads;           // of all pictures
+  int64_t heads_of_group;  // in 1..heads
+  int64_t row_tiles;       // of each head
+
+  struct Item {
+    int64_t head_index;
+    int32_t row_tile;
+  };
+
+  constexpr int64_t items() const { return heads * row_tiles; }
+
+  constexpr Item item(int64_t index) const {
+    const int64_t first = index / (heads_of_group * row_tiles) * heads_of_group;
+    const int64_t within = index % (heads_of_group * row_tiles);
+    const int64_t count = std::min(heads_of_group, heads - first);
+    return {first + within % count, static_cast<int32_t>(row_tiles - 1 - within / count)};
+  }
+};
+
 }  // namespace lexel::kernels::cuda

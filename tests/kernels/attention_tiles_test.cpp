@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <gtest/gtest.h>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace lexel::kernels::cuda {
@@ -104,6 +106,19 @@ TEST(AttentionTiles, ConvSkipsTilesThatTheWindowDoesNotTouch) {
   }
   EXPECT_EQ(causal, 136);
   EXPECT_EQ(touched, 58);
+}
+
+TEST(WorkOrder, EachTileOfEachHeadOnceTheLastTilesFirst) {
+  for (const WorkOrder& order : {WorkOrder{7, 3, 4}, WorkOrder{6, 3, 1}, WorkOrder{1, 1, 5}}) {
+    std::set<std::pair<int64_t, int32_t>> seen;
+    for (int64_t index = 0; index < order.items(); ++index) {
+      const auto [head, tile] = order.item(index);
+      EXPECT_TRUE(0 <= head && head < order.heads && 0 <= tile && tile < order.row_tiles);
+      seen.insert({head, tile});
+    }
+    EXPECT_EQ(seen.size(), static_cast<size_t>(order.items()));
+    EXPECT_EQ(order.item(0).row_tile, order.row_tiles - 1);
+  }
 }
 
 }  // namespace

@@ -144,26 +144,6 @@ double measure_ceiling(Ceiling ceiling, at::Device device) {
   fail(ErrorKind::kInternal, "unknown ceiling");
 }
 
-const char* ceiling_name(Ceiling ceiling) {
-  switch (ceiling) {
-    case Ceiling::kFma:
-      return "FMA";
-    case Ceiling::kTensor:
-      return "bf16 matmul";
-    case Ceiling::kRead:
-      return "read";
-    case Ceiling::kUpdate:
-      return "update";
-    case Ceiling::kLaunch:
-      return "none";
-  }
-  return "";
-}
-
-const char* ceiling_unit(Ceiling ceiling) {
-  return ceiling == Ceiling::kRead || ceiling == Ceiling::kUpdate ? "B/s" : "FLOP/s";
-}
-
 void evict_caches() {
   // All threads read it: each has caches of its own beside the last one that they share.
   static const at::Tensor other =

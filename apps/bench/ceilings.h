@@ -19,10 +19,6 @@ namespace lexel::bench {
 /// returns  FLOP/s or bytes/s; 0 for kLaunch
 double measure_ceiling(Ceiling ceiling, at::Device device);
 
-/// "FMA", "bf16 matmul", "read", "update", "none"; and the unit of its rate: "FLOP/s" or "B/s".
-const char* ceiling_name(Ceiling ceiling);
-const char* ceiling_unit(Ceiling ceiling);
-
 /// Fills the CPU's caches with other data, by all threads.
 void evict_caches();
 

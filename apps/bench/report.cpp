@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "apps/bench/ceilings.h"
 #include "kernels/check.h"
 
 namespace lexel::bench {
@@ -89,9 +88,10 @@ std::string conditions(const Report& report) {
                   machine.threads == 1 ? "; CPU time of the thread, best sample"
                                        : "; wall time, best sample");
   } else {
+    const auto version = [](int number) { return concat(number / 1000, ".", number % 1000 / 10); };
     text = concat(report.gpu.name, " (sm_", report.gpu.capability, ", ",
-                  gigabytes(report.gpu.memory_bytes), "), driver ", machine.gpu_driver, ", CUDA ",
-                  report.gpu.runtime / 1000, ".", report.gpu.runtime % 1000 / 10, ", ", report.date,
+                  gigabytes(report.gpu.memory_bytes), "), CUDA ", version(report.gpu.runtime),
+                  " (driver ", version(report.gpu.driver), "), ", report.date,
                   "; events around CUDA graphs, cold L2, median");
   }
   std::string ceilings;
@@ -112,6 +112,26 @@ size_t columns(const std::string& text) {
 }
 
 }  // namespace
+
+const char* ceiling_name(Ceiling ceiling) {
+  switch (ceiling) {
+    case Ceiling::kFma:
+      return "FMA";
+    case Ceiling::kTensor:
+      return "bf16 matmul";
+    case Ceiling::kRead:
+      return "read";
+    case Ceiling::kUpdate:
+      return "update";
+    case Ceiling::kLaunch:
+      return "none";
+  }
+  return "";
+}
+
+const char* ceiling_unit(Ceiling ceiling) {
+  return ceiling == Ceiling::kRead || ceiling == Ceiling::kUpdate ? "B/s" : "FLOP/s";
+}
 
 std::string format_seconds(double seconds) {
   if (seconds >= 1.0) return three_digits(seconds) + " s";
@@ -148,6 +168,8 @@ std::string as_markdown(const Report& report) {
   for (size_t i = 0; i < kTitles.size(); ++i) text += i == 2 || i == 4 || i == 5 ? "---:|" : "---|";
   text += "\n";
   for (Line line : lines_of(report)) {
+    for (std::string& cell : line)
+      std::replace(cell.begin(), cell.end(), '|', '/');  // | ends a cell
     if (!line[0].empty()) line[0] = concat("`", line[0], "`");
     text += "|";
     for (const std::string& cell : line) text += cell.empty() ? " |" : concat(" ", cell, " |");

@@ -36,6 +36,10 @@ std::string as_text(const Report& report);
 std::string as_markdown(const Report& report);
 std::string as_json(const Report& report);
 
+/// "FMA", "bf16 matmul", "read", "update", "none"; and the unit of its rate: "FLOP/s" or "B/s".
+const char* ceiling_name(Ceiling ceiling);
+const char* ceiling_unit(Ceiling ceiling);
+
 /// "2.58 ms", "117 us": three digits.
 std::string format_seconds(double seconds);
 

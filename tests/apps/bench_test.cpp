@@ -1,4 +1,4 @@
-// `lexel bench kernels`, the real program: one small case, its numbers as table, Markdown and JSON, and what it refuses.
+// `lexel bench kernels`, the real program: one small case, its numbers as table and JSON, and what it refuses.
 
 #include <algorithm>
 #include <gmock/gmock.h>
@@ -67,15 +67,6 @@ TEST(Bench, JsonOnStdoutIsAllThatIsThere) {
                                       "--threads", "1", "--json", "-"});
   ASSERT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(json::parse(result.out)["rows"].size(), 1U);
-}
-
-TEST(Bench, MarkdownIsATable) {
-  const ProgramResult result = bench({"--kernel", "adamw", "--case", "192 tensors", "--rounds", "1",
-                                      "--threads", "1", "--markdown"});
-  ASSERT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_THAT(result.out,
-              HasSubstr("\n| kernel | case | ours | peer | its time | ratio | ceiling used |\n"
-                        "|---|---|---:|---|---:|---:|---|\n| `adamw` | "));
 }
 
 struct Refusal {

@@ -2,7 +2,7 @@
 // sizes, top_k > 1, and devices without a path of their own.
 //
 // A block of 16 x 16 threads owns kTile rows and goes through all codes, kTile at a time; a thread keeps 4 x 4 sums
-// (begun with the bias, see code_bias) and the best scores and codes of its 4 rows. A thread meets its codes
+// (begun with the bias, codebook_codes.cu) and the best scores and codes of its 4 rows. A thread meets its codes
 // in rising order and takes strictly better ones only, so the lowest index keeps a tie.
 
 #include "kernels/cuda/codebook_lookup.h"
@@ -17,29 +17,6 @@ constexpr int kPer = 4;    // rows, and codes, of a thread
 constexpr int kTile = kSide * kPer;
 constexpr int kDepth = 16;         // widths in shared memory at a time
 constexpr int kPitch = kTile + 4;  // keeps float4 aligned and spreads the banks
-constexpr int kNoCode = 0x7FFFFFFF;
-
-/// 0 (dot product) or -|c|^2 / 2 (L2); -inf for a code that is hidden or not finite, so that its score is -inf or NaN and
-/// never greater than another. One warp a code.
-__global__ void code_bias(CodebookLookupArguments a) {
-  const int64_t code = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) / kWarp;
-  if (code >= a.num_books * a.num_codes) return;
-  double squares = 0.0;
-  for (int64_t d = threadIdx.x % kWarp; d < a.width; d += kWarp) {
-    const double value = a.codes[code * a.width + d];
-    squares += value * value;
-  }
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) {
-    squares += __shfl_xor_sync(0xFFFFFFFFU, squares, offset);
-  }
-  if (threadIdx.x % kWarp != 0) return;
-  const int64_t book = code / a.num_codes;
-  const bool hidden =
-      a.allowed != nullptr && !a.allowed[book * a.allowed_step + code % a.num_codes];
-  a.bias[code] = hidden || !isfinite(squares) ? -INFINITY
-                 : a.l2                       ? static_cast<float>(-0.5 * squares)
-                                              : 0.0F;
-}
 
 /// Copies widths d .. d + kDepth - 1 of kTile rows of a (count, width) matrix, from row `first`, turned; zeros outside.
 __device__ __forceinline__ void load_tile(const float* matrix, int64_t first, int64_t count,
@@ -180,16 +157,9 @@ __global__ void __launch_bounds__(kSide* kSide) nearest_codes(CodebookLookupArgu
 
 }  // namespace
 
-void launch_codebook_lookup(const CodebookLookupArguments& arguments, Stream stream) {
-  if (arguments.num_rows == 0 || arguments.num_books == 0) return;
-  constexpr int kBiasThreads = 256;
-  const int64_t all_codes = arguments.num_books * arguments.num_codes;
-  const int64_t bias_blocks = (all_codes * kWarp + kBiasThreads - 1) / kBiasThreads;
-  launch("code_bias", code_bias, {static_cast<unsigned>(bias_blocks), kBiasThreads}, stream,
-         arguments);
+void launch_nearest_codes(const CodebookLookupArguments& arguments, Stream stream) {
   const int64_t blocks = (arguments.num_rows + kTile - 1) / kTile * arguments.num_books;
   const auto kernel = arguments.top_k == 1   ? nearest_codes<1>
-                      : arguments.top_k <= 2 ? nearest_codes<2>
                       : arguments.top_k <= 4 ? nearest_codes<4>
                                              : nearest_codes<8>;
   launch("nearest_codes", kernel, {static_cast<unsigned>(blocks), dim3(kSide, kSide)}, stream,

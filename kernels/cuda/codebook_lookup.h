@@ -6,7 +6,7 @@
 
 namespace lexel::kernels::cuda {
 
-/// Arguments of codebook_lookup (C = 1 without a batch), and scratch.
+/// Arguments of codebook_lookup (C = 1 without a batch), and scratch that every path needs.
 struct CodebookLookupArguments {
   const float* rows;     // (C, N, D)
   const float* codes;    // (C, K, D)
@@ -21,7 +21,61 @@ struct CodebookLookupArguments {
   int64_t* counts;  // (C, K), zeros, added to; or null
 };
 
-/// throws   Error(kInternal) when a launch fails
-void launch_codebook_lookup(const CodebookLookupArguments& arguments, Stream stream);
+/// What is known of all allowed codes of a codebook; floats as their bits, which order like them. Zeros at first.
+struct CodeExtent {
+  unsigned largest_value;     // max |c_d|
+  int substitute;             // kNoCode - id of the lowest code that may be chosen; 0: none may
+  unsigned largest_norm;      // max |c|, times code_scale as the next two
+  unsigned largest_residual;  // max |c - its float16 copy|
+  unsigned largest_bias;      // max |bias|
+};
+
+constexpr int kNoCode = 0x7FFFFFFF;
+
+/// How codes lie for the tensor cores: tiles of 256 codes; a tile in chunks of so many widths (zeros after D), a chunk in
+/// pieces of 8 codes x 8 widths, 128 bytes each, first all widths of 8 codes.
+struct CodeTiles {
+  static constexpr int kCodes = 256;
+  int64_t num_tiles;
+  int chunk_width, num_chunks;
+
+  static CodeTiles of(int64_t num_codes, int64_t width) {
+    constexpr int kStep = 16, kWidest = 64;
+    const auto padded = static_cast<int>((width + kStep - 1) / kStep * kStep);
+    const int chunk = padded < kWidest ? padded : kWidest;
+    return {(num_codes + kCodes - 1) / kCodes, chunk, (padded + chunk - 1) / chunk};
+  }
+  constexpr int64_t halves() const { return num_tiles * kCodes * chunk_width * num_chunks; }
+};
+
+/// Scratch of the tensor core paths.
+struct CodebookTensorScratch {
+  CodeTiles shape;
+  uint16_t* tiles;   // (C, shape.halves()) float16, 16-byte aligned
+  float* tile_bias;  // (C, shape.num_tiles * 256): bias of the code in that place, times code_scale
+  CodeExtent* extents;  // (C), zeros
+  int64_t* hard_rows;   // (C N): rows left to launch_hard_rows
+  unsigned* num_hard;   // zero
+};
+
+/// The bias of each code; with extents, largest_value and substitute too.
+void launch_code_bias(const CodebookLookupArguments& arguments, CodeExtent* extents, Stream stream);
+
+/// float32 throughout; any top_k.
+void launch_nearest_codes(const CodebookLookupArguments& arguments, Stream stream);
+
+/// After launch_code_bias: float16 copies of the codes as CodeTiles describes, and the rest of the extents. In places
+/// where no code may be chosen lies the substitute.
+void launch_pack_codes(const CodebookLookupArguments& arguments,
+                       const CodebookTensorScratch& scratch, Stream stream);
+
+/// After launch_pack_codes, top_k = 1, D <= kMaxTensorWidth: candidates by float16 products, winners by float32. Rows
+/// with too many candidates are listed for launch_hard_rows, which comes after.
+constexpr int64_t kMaxTensorWidth = 512;
+void launch_candidates_sm90(const CodebookLookupArguments& arguments,
+                            const CodebookTensorScratch& scratch, int multiprocessors,
+                            Stream stream);
+void launch_hard_rows(const CodebookLookupArguments& arguments,
+                      const CodebookTensorScratch& scratch, int multiprocessors, Stream stream);
 
 }  // namespace lexel::kernels::cuda

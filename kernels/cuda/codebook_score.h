@@ -18,6 +18,39 @@ __device__ __forceinline__ bool comes_before(float score, int code, float other,
   return score > other || (score == other && code < other_code);
 }
 
+/// The deciding score of one code.
+__device__ __forceinline__ float float32_score(const float* row, const float* code, float bias,
+                                               int64_t width) {
+  float score = bias;
+  if (width % 4 == 0) {
+#pragma unroll 4
+    for (int64_t d = 0; d < width; d += 4) {
+      const float4 x = *reinterpret_cast<const float4*>(row + d);
+      const float4 c = *reinterpret_cast<const float4*>(code + d);
+      score = fmaf(x.x, c.x, score);
+      score = fmaf(x.y, c.y, score);
+      score = fmaf(x.z, c.z, score);
+      score = fmaf(x.w, c.w, score);
+    }
+  } else {
+    for (int64_t d = 0; d < width; ++d) score = fmaf(row[d], code[d], score);
+  }
+  return score;
+}
+
+/// A power of two that brings the largest value of a row, or of all codes, to 1..2: exact, and far from float16's ends.
+__device__ __forceinline__ float power_of_two_scale(float largest) {
+  const int exponent = static_cast<int>(__float_as_uint(largest) >> 23) - 127;
+  return __uint_as_float(static_cast<unsigned>(max(127 - exponent, 1)) << 23);
+}
+
+/// Adds a value's part to |v|^2, and its float16 copy's error to |v - copy|^2.
+__device__ __forceinline__ void add_residual(float value, float copy, float& norm,
+                                             float& residual) {
+  norm = fmaf(value, value, norm);
+  residual = fmaf(value - copy, value - copy, residual);
+}
+
 /// Writes result `place` of a row (its number among all C N): the code whose deciding score was `score`; any score that is not
 /// finite means that there is none. 16 neighbouring lanes call together, with the same arguments; mask names them.
 __device__ __forceinline__ void finish_result(const CodebookLookupArguments& a, int64_t row,

@@ -92,6 +92,28 @@ inline float __uint2float_rn(unsigned x) { return static_cast<float>(x); }
 inline float __ll2float_rn(long long x) { return static_cast<float>(x); }
 inline float __double2float_rn(double x) { return static_cast<float>(x); }
 
+// --- float16 as bits, rounded to nearest even -----------------------------------------------------------------------
+inline float lexel_half_value(uint16_t bits) {
+  const unsigned exponent = bits >> 10 & 31U, fraction = bits & 0x3FFU;
+  const float size = exponent == 31  ? (fraction == 0 ? INFINITY : NAN)
+                     : exponent == 0 ? std::ldexp(static_cast<float>(fraction), -24)
+                                     : std::ldexp(static_cast<float>(fraction + 1024),
+                                                  static_cast<int>(exponent) - 25);
+  return (bits & 0x8000U) != 0 ? -size : size;
+}
+inline uint16_t lexel_half_bits(float value) {
+  const auto sign = static_cast<uint16_t>(std::signbit(value) ? 0x8000U : 0);
+  const float size = std::fabs(value);
+  if (std::isnan(value)) return 0x7FFF;
+  if (size >= 65520.0F) return sign | 0x7C00U;
+  if (size < 0x1p-14F) {  // below the normal numbers: a multiple of 2^-24
+    return static_cast<uint16_t>(sign + static_cast<uint16_t>(std::nearbyint(size * 0x1p24F)));
+  }
+  const uint32_t bits = std::bit_cast<uint32_t>(size);
+  const uint32_t rounded = bits + 0xFFFU + (bits >> 13 & 1U);
+  return static_cast<uint16_t>(sign + (rounded >> 13) - (112U << 10));
+}
+
 // --- min and max, of two types as CUDA has them ----------------------------------------------------------------------
 template <class A, class B>
 requires std::is_arithmetic_v<A> && std::is_arithmetic_v<B> std::common_type_t<A, B> min(A a, B b) {

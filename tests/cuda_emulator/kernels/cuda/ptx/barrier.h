@@ -10,7 +10,7 @@
 
 namespace lexel::kernels::cuda::ptx {
 
-struct Barrier {
+struct alignas(8) Barrier {
   uint16_t count;
   uint16_t pending : 15;
   uint16_t phase : 1;

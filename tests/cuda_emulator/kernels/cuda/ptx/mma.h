@@ -19,6 +19,14 @@ inline uint32_t pack_bf16(float low, float high) {
   return uint32_t{lexel_bfloat16_bits(high)} << 16 | lexel_bfloat16_bits(low);
 }
 
+inline uint32_t pack_half(float low, float high) {
+  return uint32_t{lexel_half_bits(high)} << 16 | lexel_half_bits(low);
+}
+
+inline float half_value(uint32_t packed, int which) {
+  return lexel_half_value(static_cast<uint16_t>(packed >> (16 * which)));
+}
+
 inline uint32_t to_tf32(float x) {
   const auto bits = std::bit_cast<uint32_t>(x);
   if (!std::isfinite(x)) return bits;
@@ -30,6 +38,12 @@ struct Bf16Values {
   using Sum = float;
   static constexpr int kDepth = 16, kPerRegister = 2;
   static float get(uint32_t r, int i) { return std::bit_cast<float>(r >> (16 * i) << 16); }
+};
+
+struct HalfValues {
+  using Sum = float;
+  static constexpr int kDepth = 16, kPerRegister = 2;
+  static float get(uint32_t r, int i) { return half_value(r, i); }
 };
 
 struct Tf32Values {
@@ -120,6 +134,10 @@ inline void load_matrices_turned(uint32_t (&r)[4], const void* row, Site site = 
 inline void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
                           Site site = Site::current()) {
   multiply<Bf16Values>(c, a, b0, b1, "mma bf16", site);
+}
+inline void multiply_half(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
+                          Site site = Site::current()) {
+  multiply<HalfValues>(c, a, b0, b1, "mma half", site);
 }
 inline void multiply_tf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
                           Site site = Site::current()) {

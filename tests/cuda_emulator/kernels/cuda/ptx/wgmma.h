@@ -34,7 +34,7 @@ struct SharedMatrix {
   }
 
   /// The value in row `row` (of A, or column of the product for B) and depth `k`.
-  float get(uint32_t row, uint32_t k, bool turned) const {
+  uint16_t get(uint32_t row, uint32_t k, bool turned) const {
     uint32_t offset = 0;
     if (turned) {
       offset = row % 64 * 2 + row / 64 * leading + k % 8 * 128 + k / 8 * stride;
@@ -52,7 +52,7 @@ struct SharedMatrix {
                                                             : low;
     uint16_t bits = 0;
     std::memcpy(&bits, reinterpret_cast<const void*>(address - low + moved), sizeof(bits));
-    return std::bit_cast<float>(uint32_t{bits} << 16);
+    return bits;
   }
 };
 
@@ -81,19 +81,26 @@ struct ProductPart {
   bool accumulate;
 };
 
-template <int N, bool kTurnedB>
+template <bool kHalf>
+float value_of(uint16_t bits) {
+  return kHalf ? lexel_half_value(bits) : std::bit_cast<float>(uint32_t{bits} << 16);
+}
+
+template <int N, bool kTurnedB, bool kHalf>
 void compute_product(const std::array<ProductPart, cuda_emulator::kWarpgroup>& parts) {
   constexpr uint32_t kDepth = 16;
   float a[64][kDepth], b[kDepth][N];
   for (uint32_t k = 0; k < kDepth; ++k) {
-    for (uint32_t n = 0; n < N; ++n) b[k][n] = parts[0].b.get(n, k, kTurnedB);
+    for (uint32_t n = 0; n < N; ++n) {
+      b[k][n] = value_of<kHalf>(parts[0].b.get(n, k, kTurnedB));
+    }
     for (uint32_t m = 0; m < 64; ++m) {
       if (parts[0].a_in_registers) {
         const uint32_t lane = m % 8 * 4 + k % 8 / 2;
         const uint32_t value = parts[m / 16 * 32 + lane].a_registers[m / 8 % 2 + k / 8 * 2];
-        a[m][k] = std::bit_cast<float>(value >> (k % 2 * 16) << 16);
+        a[m][k] = value_of<kHalf>(static_cast<uint16_t>(value >> (k % 2 * 16)));
       } else {
-        a[m][k] = parts[0].a.get(m, k, false);
+        a[m][k] = value_of<kHalf>(parts[0].a.get(m, k, false));
       }
     }
   }
@@ -113,7 +120,7 @@ void compute_product(const std::array<ProductPart, cuda_emulator::kWarpgroup>& p
   }
 }
 
-template <int N, bool kTurnedB>
+template <int N, bool kTurnedB, bool kHalf = false>
 void start(ProductPart& mine, cuda_emulator::Site site) {
   static_assert(N == 64 || N == 128 || N == 256);
   const auto combine = [](void* const* threads) {
@@ -126,7 +133,7 @@ void start(ProductPart& mine, cuda_emulator::Site site) {
         cuda_emulator::fail_kernel("threads of a warpgroup describe different matrices");
       }
     }
-    cuda_emulator::start_in_warpgroup([parts] { compute_product<N, kTurnedB>(*parts); });
+    cuda_emulator::start_in_warpgroup([parts] { compute_product<N, kTurnedB, kHalf>(*parts); });
   };
   cuda_emulator::meet_warpgroup(&mine, combine, "wgmma", site);
 }
@@ -143,6 +150,12 @@ void start_product(float (&d)[N / 2], const uint32_t (&a)[4], SharedMatrix b, bo
                    cuda_emulator::Site site = cuda_emulator::Site::current()) {
   ProductPart mine{d, true, {a[0], a[1], a[2], a[3]}, {}, b, accumulate};
   start<N, kTurnedB>(mine, site);
+}
+
+inline void start_half_product(float (&d)[128], SharedMatrix a, SharedMatrix b, bool accumulate,
+                               cuda_emulator::Site site = cuda_emulator::Site::current()) {
+  ProductPart mine{d, false, {}, a, b, accumulate};
+  start<256, false, true>(mine, site);
 }
 
 }  // namespace lexel::kernels::cuda::ptx

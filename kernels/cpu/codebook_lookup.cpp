@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "kernels/cpu/codebook_bfloat.h"
+#include "kernels/cpu/codebook_few.h"
 #include "kernels/cpu/codebook_panels.h"
 #include "kernels/cpu/machine.h"
 
@@ -293,6 +294,9 @@ HWY_EXPORT(PackPanels);
 HWY_EXPORT(FindTiles);
 HWY_EXPORT(FinishRows);
 
+LookupPath forced_path = LookupPath::kFastest;
+const BfloatTiles* forced_tiles = nullptr;
+
 constexpr int64_t kGrain = 1 << 16;  // multiplications that are worth a thread
 
 int64_t divide_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
@@ -335,6 +339,17 @@ void find_in_panels(const Rows& rows, const CodesInPlay& codes, int64_t first, i
   }
 }
 
+/// Winners among panels first .. last-1, for a part of a thread.
+void find_in_part(const Rows& rows, const CodesInPlay& codes, int64_t first, int64_t last,
+                  const Winners& winners) {
+  const int64_t panel_codes = HWY_DYNAMIC_DISPATCH(TargetTiling)().panel_codes;
+  const bool scanned = forced_path != LookupPath::kPanels && winners.top_k == 1 &&
+                       rows.count <= kMaxScannedRows &&
+                       scan_codes(rows.values, rows.count, codes, first * panel_codes,
+                                  std::min(last * panel_codes, codes.count), winners);
+  if (!scanned) find_in_panels(rows, codes, first, last, winners);
+}
+
 /// Threads share the codes: each finds winners of its part, and the parts are merged in their order.
 void find_few(const Rows& rows, const CodesInPlay& codes, const Winners& winners) {
   const Tiling tiling = HWY_DYNAMIC_DISPATCH(TargetTiling)();
@@ -342,15 +357,14 @@ void find_few(const Rows& rows, const CodesInPlay& codes, const Winners& winners
   const int64_t work = codes.count * codes.width * rows.count;
   const int64_t num_parts =
       std::max<int64_t>(1, std::min({int64_t{at::get_num_threads()}, num_panels, work / kGrain}));
-  if (num_parts == 1) return find_in_panels(rows, codes, 0, num_panels, winners);
+  if (num_parts == 1) return find_in_part(rows, codes, 0, num_panels, winners);
   const int64_t results = rows.count * winners.top_k;
   std::vector<int64_t> ids(static_cast<size_t>(num_parts * results), 0);
   std::vector<float> score(static_cast<size_t>(num_parts * results), kMinusInfinity);
   at::parallel_for(0, num_parts, 1, [&](int64_t first, int64_t last) {
     for (int64_t part = first; part < last; ++part) {
-      find_in_panels(rows, codes, part * num_panels / num_parts,
-                     (part + 1) * num_panels / num_parts,
-                     {winners.top_k, ids.data() + part * results, score.data() + part * results});
+      find_in_part(rows, codes, part * num_panels / num_parts, (part + 1) * num_panels / num_parts,
+                   {winners.top_k, ids.data() + part * results, score.data() + part * results});
     }
   });
   for (size_t i = 0; i < ids.size(); ++i) {
@@ -397,9 +411,6 @@ void find_left(const Rows& rows, const std::vector<int64_t>& left, const CodesIn
     }
   }
 }
-
-LookupPath forced_path = LookupPath::kFastest;
-const BfloatTiles* forced_tiles = nullptr;
 
 /// The tiles to look for candidates with; null: float32 throughout.
 const BfloatTiles* tiles_for(const LookupProblem& problem, int64_t num_codes) {

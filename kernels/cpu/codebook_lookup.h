@@ -30,7 +30,7 @@ std::string codebook_lookup_path();
 /// How the best codes are found. All give the same bits.
 enum class LookupPath {
   kFastest,  // by machine and size
-  kFloat32,  // float32 throughout
+  kPanels,   // float32 throughout, codes packed into panels
   kBfloat,   // candidates by `tiles`, rescored in float32, for one code a row; float32 for more
 };
 

@@ -37,12 +37,15 @@ HWY_INLINE auto LoadBlocks(const float* const* sources, int64_t d) {
 }
 #endif
 
-/// Writes (D, kLanes) of `sources` to target, whose lines are `stride` floats apart.
-HWY_INLINE void Transpose(const float* const* sources, int64_t width, int64_t stride,
-                          float* HWY_RESTRICT target) {
+/// Writes (D, kLanes) of `sources` to target, whose lines are `stride` floats apart. Returns 0 in the lanes of codes that are
+/// finite, else NaN.
+HWY_INLINE Vector Transpose(const float* const* sources, int64_t width, int64_t stride,
+                            float* HWY_RESTRICT target) {
+  const Lanes lanes;
+  const Vector zero = hn::Zero(lanes);
+  Vector check0 = zero, check1 = zero;  // 0 x value: two sums, for the additions to overlap
   int64_t d = 0;
 #if HWY_TARGET != HWY_SCALAR
-  const Lanes lanes;
   const hn::Repartition<double, Lanes> pairs;
   for (; d + 4 <= width; d += 4) {
     const Vector a = LoadBlocks<kLanes>(sources, d), b = LoadBlocks<kLanes>(sources + 1, d);
@@ -52,55 +55,63 @@ HWY_INLINE void Transpose(const float* const* sources, int64_t width, int64_t st
     const auto ab_high = hn::BitCast(pairs, hn::InterleaveUpper(lanes, a, b));
     const auto ce_low = hn::BitCast(pairs, hn::InterleaveLower(lanes, c, e));
     const auto ce_high = hn::BitCast(pairs, hn::InterleaveUpper(lanes, c, e));
-    float* const line = target + d * stride;
-    hn::Store(hn::BitCast(lanes, hn::InterleaveLower(pairs, ab_low, ce_low)), lanes, line);
-    hn::Store(hn::BitCast(lanes, hn::InterleaveUpper(pairs, ab_low, ce_low)), lanes, line + stride);
-    hn::Store(hn::BitCast(lanes, hn::InterleaveLower(pairs, ab_high, ce_high)), lanes,
-              line + 2 * stride);
-    hn::Store(hn::BitCast(lanes, hn::InterleaveUpper(pairs, ab_high, ce_high)), lanes,
-              line + 3 * stride);
+    const Vector line0 = hn::BitCast(lanes, hn::InterleaveLower(pairs, ab_low, ce_low));
+    const Vector line1 = hn::BitCast(lanes, hn::InterleaveUpper(pairs, ab_low, ce_low));
+    const Vector line2 = hn::BitCast(lanes, hn::InterleaveLower(pairs, ab_high, ce_high));
+    const Vector line3 = hn::BitCast(lanes, hn::InterleaveUpper(pairs, ab_high, ce_high));
+    float* const lines = target + d * stride;
+    hn::Store(line0, lanes, lines);
+    hn::Store(line1, lanes, lines + stride);
+    hn::Store(line2, lanes, lines + 2 * stride);
+    hn::Store(line3, lanes, lines + 3 * stride);
+    check0 = hn::MulAdd(line2, zero, hn::MulAdd(line0, zero, check0));
+    check1 = hn::MulAdd(line3, zero, hn::MulAdd(line1, zero, check1));
   }
 #endif
   for (; d < width; ++d) {
     for (int64_t j = 0; j < kLanes; ++j) target[d * stride + j] = sources[j][d];
+    check0 = hn::MulAdd(hn::Load(lanes, target + d * stride), zero, check0);
   }
+  return hn::Add(check0, check1);
 }
 
-/// Bias of the kLanes codes whose transposed values begin at `values`; -infinity where one is not finite. The squares are
+/// -|c|^2 / 2 of kCodes transposed codes, into `bias` where it is 0; -infinity where that is beyond float32. The squares are
 /// summed in float64 one after the other, so that the bias does not depend on the target.
-HWY_INLINE void Biases(const float* HWY_RESTRICT values, int64_t width, int64_t stride, bool l2,
-                       float* HWY_RESTRICT bias) {
-  const Lanes lanes;
-  if (!l2) {
-    const Vector zero = hn::Zero(lanes);
-    Vector sum = zero;  // 0, or NaN as soon as a value is not finite
-    for (int64_t d = 0; d < width; ++d) {
-      sum = hn::MulAdd(hn::Load(lanes, values + d * stride), zero, sum);
-    }
-    const Vector none = hn::Set(lanes, kMinusInfinity);
-    hn::Store(hn::IfThenElse(hn::Eq(sum, zero), zero, none), lanes, bias);
-    return;
-  }
-  HWY_ALIGN double squares[kLanes] = {};
+template <int64_t kCodes>
+HWY_INLINE void HalfSquares(const float* HWY_RESTRICT values, int64_t width,
+                            float* HWY_RESTRICT bias) {
+  HWY_ALIGN double squares[kCodes] = {};
 #if HWY_TARGET == HWY_SCALAR
-  for (int64_t d = 0; d < width; ++d) squares[0] += double{values[d * stride]} * values[d * stride];
+  for (int64_t d = 0; d < width; ++d) {
+    for (int64_t j = 0; j < kCodes; ++j) {
+      squares[j] += double{values[d * kCodes + j]} * values[d * kCodes + j];
+    }
+  }
 #else
+  // The products are exact, with or without a fused addition.
   const hn::ScalableTag<double> wide;
   const hn::Half<Lanes> half;
   constexpr int64_t kHalf = kLanes / 2;
-  auto low = hn::Zero(wide), high = low;
-  for (int64_t d = 0; d < width; ++d) {
-    const auto a = hn::PromoteTo(wide, hn::Load(half, values + d * stride));
-    const auto b = hn::PromoteTo(wide, hn::Load(half, values + d * stride + kHalf));
-    low = hn::MulAdd(a, a, low);  // the product is exact, with or without a fused addition
-    high = hn::MulAdd(b, b, high);
+  constexpr int64_t kSums = kCodes / kHalf % 3 == 0 ? 3 : 4;  // at a time: their additions overlap
+  static_assert(kCodes % (kSums * kHalf) == 0);
+  for (int64_t j = 0; j < kCodes; j += kSums * kHalf) {
+    hn::Vec<decltype(wide)> sums[kSums];
+    HWY_UNROLL(4)
+    for (int64_t i = 0; i < kSums; ++i) sums[i] = hn::Zero(wide);
+    for (int64_t d = 0; d < width; ++d) {
+      HWY_UNROLL(4)
+      for (int64_t i = 0; i < kSums; ++i) {
+        const auto x = hn::PromoteTo(wide, hn::Load(half, values + d * kCodes + j + i * kHalf));
+        sums[i] = hn::MulAdd(x, x, sums[i]);
+      }
+    }
+    HWY_UNROLL(4)
+    for (int64_t i = 0; i < kSums; ++i) hn::Store(sums[i], wide, squares + j + i * kHalf);
   }
-  hn::Store(low, wide, squares);
-  hn::Store(high, wide, squares + kHalf);
 #endif
-  for (int64_t j = 0; j < kLanes; ++j) {
+  for (int64_t j = 0; j < kCodes; ++j) {
     const auto value = static_cast<float>(-0.5 * squares[j]);
-    bias[j] = std::isfinite(value) ? value : kMinusInfinity;
+    if (bias[j] == 0.0F) bias[j] = std::isfinite(value) ? value : kMinusInfinity;
   }
 }
 
@@ -108,6 +119,8 @@ HWY_INLINE void Biases(const float* HWY_RESTRICT values, int64_t width, int64_t 
 template <int64_t kCodes>
 void PackPanel(const CodesInPlay& codes, int64_t first, float* HWY_RESTRICT panel) {
   static_assert(kCodes % kLanes == 0);
+  const Lanes lanes;
+  const Vector zero = hn::Zero(lanes), none = hn::Set(lanes, kMinusInfinity);
   const int64_t width = codes.width;
   const int64_t num_codes = std::min(kCodes, codes.count - first);
   const float* sources[kCodes];
@@ -116,9 +129,10 @@ void PackPanel(const CodesInPlay& codes, int64_t first, float* HWY_RESTRICT pane
   }
   float* const values = panel + kCodes;
   for (int64_t j = 0; j < kCodes; j += kLanes) {
-    Transpose(sources + j, width, kCodes, values + j);
-    Biases(values + j, width, kCodes, codes.l2, panel + j);
+    const Vector check = Transpose(sources + j, width, kCodes, values + j);
+    hn::Store(hn::IfThenElse(hn::Eq(check, zero), zero, none), lanes, panel + j);
   }
+  if (codes.l2) HalfSquares<kCodes>(values, width, panel);
   std::fill(panel + num_codes, panel + kCodes, kMinusInfinity);
   for (int64_t j = 0; j < kCodes; ++j) {
     if (panel[j] != kMinusInfinity) continue;

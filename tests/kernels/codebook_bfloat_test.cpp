@@ -21,6 +21,7 @@
 #include "kernels/cpu/machine.h"
 #include "tests/support/emulated_amx.h"
 #include "tests/support/kernel_paths.h"
+#include "tests/support/lookup_paths.h"
 #include "tests/support/random_tensor.h"
 
 namespace lexel::kernels {
@@ -28,16 +29,9 @@ namespace {
 
 using cpu::BfloatTiles;
 using cpu::LookupPath;
+using tests::OnlyLookupPath;
 using tests::random_tensor;
-
-/// Forces a path for the scope.
-class OnlyPath {
- public:
-  OnlyPath(LookupPath path, const BfloatTiles* tiles) { cpu::force_codebook_lookup(path, tiles); }
-  ~OnlyPath() { cpu::force_codebook_lookup(LookupPath::kFastest, nullptr); }
-  OnlyPath(const OnlyPath&) = delete;
-  OnlyPath& operator=(const OnlyPath&) = delete;
-};
+using tests::same_bits;
 
 std::vector<const BfloatTiles*> all_tiles() {
   std::vector<const BfloatTiles*> result{&tests::emulated_amx_tiles()};
@@ -46,22 +40,17 @@ std::vector<const BfloatTiles*> all_tiles() {
   return result;
 }
 
-bool same_bits(const at::Tensor& a, const at::Tensor& b) {
-  return a.sizes() == b.sizes() &&
-         std::memcmp(a.const_data_ptr(), b.const_data_ptr(), static_cast<size_t>(a.nbytes())) == 0;
-}
-
 void expect_bits_of_float32(const at::Tensor& rows, const at::Tensor& codes,
                             const LookupOptions& options) {
   tests::on_every_target([&] {
     CodebookMatch wanted;
     {
-      const OnlyPath only(LookupPath::kFloat32, nullptr);
+      const OnlyLookupPath only(LookupPath::kPanels);
       wanted = codebook_lookup(rows, codes, options);
     }
     for (const BfloatTiles* const tiles : all_tiles()) {
       SCOPED_TRACE(tiles->name);
-      const OnlyPath only(LookupPath::kBfloat, tiles);
+      const OnlyLookupPath only(LookupPath::kBfloat, tiles);
       const CodebookMatch match = codebook_lookup(rows, codes, options);
       EXPECT_TRUE(same_bits(match.ids, wanted.ids))
           << match.ids.ne(wanted.ids).sum().item<int64_t>();
@@ -110,12 +99,12 @@ TEST(CodebookBfloat, WinnersOfTwoChunksOfCodes) {
   at::Tensor rows = random_tensor(31, {5, 1024});
   rows[0].copy_(codes[17]);
   rows[1].copy_(codes[2090]);
-  const OnlyPath float32(LookupPath::kFloat32, nullptr);
+  const OnlyLookupPath float32(LookupPath::kPanels);
   const CodebookMatch wanted = codebook_lookup(rows, codes, CodeMetric::kL2);
   EXPECT_EQ(wanted.ids[0].item<int64_t>(), 17);
   EXPECT_EQ(wanted.ids[1].item<int64_t>(), 2090);
   for (const BfloatTiles* const tiles : all_tiles()) {
-    const OnlyPath only(LookupPath::kBfloat, tiles);
+    const OnlyLookupPath only(LookupPath::kBfloat, tiles);
     const CodebookMatch match = codebook_lookup(rows, codes, CodeMetric::kL2);
     EXPECT_TRUE(same_bits(match.ids, wanted.ids)) << tiles->name;
     EXPECT_TRUE(same_bits(match.score, wanted.score)) << tiles->name;

@@ -16,7 +16,8 @@ const kernels::CudaKernels& emulated_cuda_kernels() {
 }  // namespace
 
 OnEmulatedCuda::OnEmulatedCuda(int capability, uint64_t seed)
-    : previous_(cuda_emulator::settings()) {
+    : previous_(cuda_emulator::settings()),
+      deterministic_before_(at::globalContext().deterministicAlgorithms()) {
   cuda_emulator::settings().capability = capability;
   cuda_emulator::settings().seed = seed;
   kernels::send_cpu_tensors_to(&emulated_cuda_kernels());
@@ -25,7 +26,7 @@ OnEmulatedCuda::OnEmulatedCuda(int capability, uint64_t seed)
 }
 
 OnEmulatedCuda::~OnEmulatedCuda() {
-  at::globalContext().setDeterministicAlgorithms(false, /*warn_only=*/false);
+  at::globalContext().setDeterministicAlgorithms(deterministic_before_, /*warn_only=*/true);
   kernels::send_cpu_tensors_to(nullptr);
   cuda_emulator::settings() = previous_;
 }

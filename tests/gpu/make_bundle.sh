@@ -26,8 +26,8 @@ rm -rf "$output"
 mkdir -p "$output/bin" "$output/lib"
 cp "$programs/bin/lexel" "$output/bin/"
 tests=0
-for kernel in $(python3 "$here/table.py" kernels) device; do
-  program=$programs/bin/kernels_${kernel}_test
+for test in $(python3 "$here/table.py" tests); do
+  program=$programs/bin/$test
   [[ -x $program ]] || die "$program: not built"
   cp "$program" "$output/bin/"
   tests=$((tests + 1))

@@ -12,7 +12,7 @@ if [[ -e /dev/nvidiactl || -e /dev/dxg ]]; then echo "this machine has a GPU: sk
 
 # Only a release build is small.
 "$tree/tests/gpu/make_bundle.sh" "$work/away/bundle" --programs "$build" --max-mb 2000
-for file in run.sh steps.py peers.py sources.json bin/lexel bin/kernels_adamw_test lib/liblexel_bench.so; do
+for file in run.sh steps.py peers.py sources.json bin/lexel bin/kernels_attention_test lib/liblexel_bench.so; do
   [[ -s $work/away/bundle/$file ]] || fail "the bundle has no $file"
 done
 
@@ -23,10 +23,11 @@ there bundle/run.sh out --minutes 2
 python3 - "$work/away/out/gpu.json" "$tree" <<'END'
 import json, subprocess, sys
 run = json.load(open(sys.argv[1]))
-kernels = subprocess.run([sys.executable, sys.argv[2] + "/tests/gpu/table.py", "kernels"], capture_output=True, text=True).stdout.split()
+table = lambda what: subprocess.run([sys.executable, sys.argv[2] + "/tests/gpu/table.py", what], capture_output=True, text=True).stdout.split()
+kernels = table("kernels")
 assert run["device"] is None, run["device"]
 assert sorted(run["sources"]) == kernels and all(len(digest) == 64 for digest in run["sources"].values())
-assert sorted(run["tests"]) == sorted(f"kernels_{kernel}_test" for kernel in kernels + ["device"]), run["tests"]
+assert sorted(run["tests"]) == table("tests"), run["tests"]
 assert all(test["state"] == "no GPU" for test in run["tests"].values()), run["tests"]  # each program started
 assert run["bench"]["state"] == "no GPU" and len(run["bench"]["cases"]) > 0, run["bench"]
 for step in ("fresh_tests", "python_peers", "sanitizer"):

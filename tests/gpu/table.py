@@ -5,6 +5,7 @@
   table.py status            one line a kernel: as run, changed since its last run on a GPU, or never run
   table.py sources           {revision, sources: {kernel: SHA-256 of its sources}} as JSON
   table.py kernels           the kernels' names
+  table.py tests             the test programs that have cases for a GPU
 
   --tree FOLDER              another source tree
 """
@@ -54,6 +55,18 @@ def sources_of(tree, kernel):
     return sorted(found)
 
 
+def tests_of(tree):
+    """Test programs of kernels/ that ask for a GPU: those that include tests/support/gpu.h, and the one of devices."""
+    folder = os.path.join(tree, "tests", "kernels")
+    found = ["kernels_device_test"]
+    for name in os.listdir(folder):
+        if name.endswith("_test.cpp"):
+            with open(os.path.join(folder, name), encoding="utf-8") as file:
+                if '"tests/support/gpu.h"' in file.read():
+                    found.append("kernels_" + name[:-4])
+    return sorted(found)
+
+
 def hash_of(tree, kernel):
     digest = hashlib.sha256()
     for path in sources_of(tree, kernel):
@@ -94,7 +107,17 @@ def records(tree):
 
 
 def test_of(run, kernel, step):
-    return (run.get(step) or {}).get(f"kernels_{kernel}_test") or {}
+    """What the kernel's test programs (x_test, x_backward_test, ...) say together."""
+    entries = run.get(step) or {}
+    mine = [entries[name] for name in sorted(entries) if re.fullmatch(rf"kernels_{re.escape(kernel)}_(\w+_)?test", name)]
+    if not mine:
+        return {}
+    bad = [one["state"] for one in mine if one.get("state") != "ok"]
+    total = {"state": bad[0] if bad else "ok"}
+    for key in ("tests", "failures"):
+        if any(key in one for one in mine):
+            total[key] = sum(one.get(key, 0) for one in mine)
+    return total
 
 
 def has_run(run, kernel):
@@ -113,7 +136,7 @@ def verdict(run, kernel):
             words.append(f"tests: {test['state']}{name}")
     sanitizer = (run.get("sanitizer") or {}).get("runs") or {}
     for name, one in sanitizer.items():
-        if name.endswith(f" kernels_{kernel}_test") and one.get("errors"):
+        if re.search(rf" kernels_{re.escape(kernel)}_(\w+_)?test$", name) and one.get("errors"):
             words.append(f"{name.split()[0]}: {one['errors']} errors")
     return "; ".join(words) or "passed"
 
@@ -224,7 +247,7 @@ def write_table(tree, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("table", "status", "sources", "kernels"))
+    parser.add_argument("command", choices=("table", "status", "sources", "kernels", "tests"))
     parser.add_argument("json", nargs="?")
     parser.add_argument("--tree", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
     arguments = parser.parse_args()
@@ -239,7 +262,7 @@ def main():
         found = {kernel: hash_of(tree, kernel) for kernel in kernels_of(tree)}
         print(json.dumps({"revision": revision_of(tree), "sources": found}, indent=1))
     else:
-        print("\n".join(kernels_of(tree)))
+        print("\n".join(kernels_of(tree) if arguments.command == "kernels" else tests_of(tree)))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,10 @@ done
 echo '#include "kernels/cuda/ptx/mma.h"' >>"$tree/kernels/cuda/beta_tiles.h"
 for file in check.h cuda/launch.h cuda/table.h cuda/ptx/mma.h device.h device.cpp; do echo "// $file" >"$tree/kernels/$file"; done
 printf 'before\n<!-- gpu table -->\nold\n<!-- end of gpu table -->\nafter\n' >"$tree/kernels/README.md"
+mkdir -p "$tree/tests/kernels"
+echo '#include "tests/support/gpu.h"' >"$tree/tests/kernels/alpha_test.cpp"
+echo '// no GPU' >"$tree/tests/kernels/beta_test.cpp"
+[[ $(table tests) == $'kernels_alpha_test\nkernels_device_test' ]] || fail "tests: $(table tests)"
 [[ $(table kernels) == $'alpha\nbeta' ]] || fail "kernels: $(table kernels)"
 expect_status alpha "never run on a GPU"
 
@@ -28,7 +32,8 @@ expect_status alpha "never run on a GPU"
 sources=$(table sources | sed -n '/"sources"/,$p')
 cat >"$tree/run.json" <<END
 {"date": "2026-01-31 10:00 UTC", "revision": "abc", "device": "Made-up GPU 3", "driver": "1.2", "cuda": "13.0",
- "tests": {"kernels_alpha_test": {"state": "ok", "tests": 7, "failures": 0}, "kernels_beta_test": {"state": "ok", "tests": 5, "failures": 0}},
+ "tests": {"kernels_alpha_test": {"state": "ok", "tests": 7, "failures": 0}, "kernels_beta_test": {"state": "ok", "tests": 3, "failures": 0},
+  "kernels_beta_more_test": {"state": "ok", "tests": 2, "failures": 0}},
  "fresh_tests": {"kernels_alpha_test": {"state": "ok", "tests": 7, "failures": 0}, "kernels_beta_test": {"state": "exit 1", "tests": 5, "failures": 2}},
  "bench": {"ceilings": {"read": 3e12, "bf16 matmul": 7.9e14}, "gpu": {"capability": 90}, "rows": [
    {"kernel": "alpha", "case": "big", "checked": "all", "ceiling": "read", "work": 3e8, "ceiling_used": 0.5,

@@ -18,6 +18,7 @@ class OnEmulatedCuda {
 
  private:
   cuda_emulator::Settings previous_;
+  bool deterministic_before_;
 };
 
 }  // namespace lexel::tests

@@ -33,12 +33,13 @@ constexpr uint32_t kPanelBytes = kTileRows* kPanel * 2;
 
 template <int kWidth, int kColumns>
 struct Shared {
+  static constexpr int kItems = 2;  // whose queries are here at a time
   static constexpr int kStages = kWidth <= 64 ? 4 : 2;
 
-  __align__(1024) unsigned char q[kTileBytes<kRows, kWidth>];
+  __align__(1024) unsigned char q[kItems][kTileBytes<kRows, kWidth>];
   __align__(1024) unsigned char keys[kStages][kTileBytes<kColumns, kWidth>];
   __align__(1024) unsigned char values[kStages][kTileBytes<kColumns, kWidth>];
-  ptx::Barrier q_here, q_free;
+  ptx::Barrier q_here[kItems], q_free[kItems];
   ptx::Barrier keys_here[kStages], keys_free[kStages], values_here[kStages], values_free[kStages];
 };
 
@@ -88,15 +89,23 @@ struct KeyTiles {
 template <int kTileRows, int kWidth>
 __device__ void copy_tile(unsigned char* tile, const __nv_bfloat16* matrix, int64_t row_stride,
                           int first, int count, int width, ptx::Barrier* here) {
-  constexpr int kChunks = kWidth / 8;  // of 16 bytes
+  constexpr int kChunks = kWidth / 8;  // of 16 bytes, in a row
+  constexpr int kRowsAtOnce =
+      kGroup / kChunks;  // a multiple of 8: a thread's rows are permuted alike
+  static_assert(kRowsAtOnce % 8 == 0 && kTileRows % kRowsAtOnce == 0);
+  const int thread = static_cast<int>(threadIdx.x) % kGroup;
+  const int row = thread / kChunks, chunk = thread % kChunks;
+  const int rows =
+      chunk * 8 < width ? count - first - row : 0;  // that lie inside, from this thread's first
+  unsigned char* const to =
+      tile + chunk / 8 * kPanelBytes<kTileRows> +
+      ptx::swizzled<ptx::Swizzle::kSwizzle128>(static_cast<uint32_t>(row * 128 + chunk % 8 * 16));
+  const __nv_bfloat16* from = matrix + (rows > 0 ? (first + row) * row_stride + chunk * 8 : 0);
 #pragma unroll 4
-  for (int i = static_cast<int>(threadIdx.x) % kGroup; i < kTileRows * kChunks; i += kGroup) {
-    const int row = i / kChunks, chunk = i % kChunks;
-    const bool inside = first + row < count && chunk * 8 < width;
-    const uint32_t offset = static_cast<uint32_t>(row * 128 + chunk % 8 * 16);
-    ptx::start_copy_16(tile + chunk / 8 * kPanelBytes<kTileRows> +
-                           ptx::swizzled<ptx::Swizzle::kSwizzle128>(offset),
-                       matrix + (inside ? (first + row) * row_stride + chunk * 8 : 0), inside);
+  for (int step = 0; step < kTileRows; step += kRowsAtOnce) {
+    const bool inside = step < rows;
+    ptx::start_copy_16(to + step * 128, inside ? from : matrix, inside);
+    from += kRowsAtOnce * row_stride;
   }
   ptx::arrive_when_copied(here);
 }
@@ -105,16 +114,17 @@ template <int kWidth, int kColumns>
 __device__ void copy_tiles(Shared<kWidth, kColumns>& shared, const AttentionForwardArguments& a,
                            const AttentionProblem& p, const WorkOrder& order) {
   Place<Shared<kWidth, kColumns>::kStages> place;
-  uint32_t q_parity = 0;
+  Place<Shared<kWidth, kColumns>::kItems> item;
   for (int64_t index = blockIdx.x; index < order.items(); index += gridDim.x) {
     const auto [head_index, row_tile] = order.item(index);
     const int64_t batch = head_index / p.heads, head = head_index % p.heads;
     const int64_t key_head = head / (p.heads / p.key_heads);
     const int first_query = row_tile * kRows;
-    ptx::wait_for(&shared.q_free, q_parity ^ 1);
-    copy_tile<kRows, kWidth>(shared.q, head_of<__nv_bfloat16>(a.q, batch, head), a.q.row_stride,
-                             first_query, p.queries, p.width, &shared.q_here);
-    q_parity ^= 1;
+    ptx::wait_for(&shared.q_free[item.stage], item.parity ^ 1);
+    copy_tile<kRows, kWidth>(shared.q[item.stage], head_of<__nv_bfloat16>(a.q, batch, head),
+                             a.q.row_stride, first_query, p.queries, p.width,
+                             &shared.q_here[item.stage]);
+    item.advance();
     const auto* const keys = head_of<__nv_bfloat16>(a.k, batch, key_head);
     const auto* const values = head_of<__nv_bfloat16>(a.v, batch, key_head);
     for (KeyTiles<kColumns> tiles(p, first_query); tiles.left(); tiles.advance()) {
@@ -224,14 +234,9 @@ __device__ void attend(Shared<kWidth, kColumns>& shared, const AttentionForwardA
   // By a shuffle, so that the compiler knows it to be one for a warp: products must not lie on paths that may part.
   const int group = __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x) / kGroup - 1, 0);
   const int warp = static_cast<int>(threadIdx.x) % kGroup / kWarp;
-  Work work{shared,
-            ptx::shared_matrix<ptx::Swizzle::kSwizzle128>(shared.q + group * kGroupRows * 128, 16,
-                                                          8 * 128),
-            {},
-            {},
-            {}};
+  Work work{shared, {}, {}, {}, {}};
   Place<Work::kStages> place;
-  uint32_t q_parity = 0;
+  Place<Work::Layout::kItems> item;
   const float scale = p.scale * kLog2OfE;
   for (int64_t index = blockIdx.x; index < order.items(); index += gridDim.x) {
     const auto [head_index, row_tile] = order.item(index);
@@ -254,7 +259,9 @@ __device__ void attend(Shared<kWidth, kColumns>& shared, const AttentionForwardA
 #pragma unroll
       for (float& sum : piece) sum = 0.0F;
     }
-    Work::await(&shared.q_here, q_parity);
+    Work::await(&shared.q_here[item.stage], item.parity);
+    work.q = ptx::shared_matrix<ptx::Swizzle::kSwizzle128>(
+        shared.q[item.stage] + group * kGroupRows * 128, 16, 8 * 128);
     while (tiles.left()) {
       if (!is_mine()) {
         ptx::wait_for(&shared.keys_here[place.stage], place.parity);
@@ -298,8 +305,8 @@ __device__ void attend(Shared<kWidth, kColumns>& shared, const AttentionForwardA
       Work::release(&shared.values_free[place.stage]);
       place.advance();
     }
-    Work::release(&shared.q_free);
-    q_parity ^= 1;
+    Work::release(&shared.q_free[item.stage]);
+    item.advance();
     if (first_query < p.queries) {
       store_means<__nv_bfloat16, kWidth>(a, p, head_index, warp_query, softmax, work.sums);
     }
@@ -313,8 +320,10 @@ __global__ void __launch_bounds__(kThreads, 1)
   using Layout = Shared<kWidth, kColumns>;
   Layout& shared = *ptx::dynamic_shared<Layout>();
   if (threadIdx.x == 0) {
-    ptx::set_up(&shared.q_here, kGroup);
-    ptx::set_up(&shared.q_free, kConsumerWarps);
+    for (int item = 0; item < Layout::kItems; ++item) {
+      ptx::set_up(&shared.q_here[item], kGroup);
+      ptx::set_up(&shared.q_free[item], kConsumerWarps);
+    }
     for (int stage = 0; stage < Layout::kStages; ++stage) {
       ptx::set_up(&shared.keys_here[stage], kGroup);
       ptx::set_up(&shared.values_here[stage], kGroup);

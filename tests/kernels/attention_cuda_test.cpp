@@ -49,6 +49,9 @@ std::vector<Case> cases() {
       {"causal", 1, 1, 1, 131, 131, 64, causal},
       {"causal, padded", 2, 1, 1, 70, 70, 32, causal, true},
       {"causal, grouped", 1, 4, 1, 65, 65, 120, causal},
+      {"causal, wide", 1, 2, 2, 130, 130, 128,
+       causal},  // by cuDNN on an H100; the next by our code
+      {"prefix of nothing, wide", 1, 1, 1, 130, 130, 128, AttentionMask::with_prefix(0)},
       {"prefix", 1, 1, 1, 130, 130, 32, AttentionMask::with_prefix(20)},
       {"prefix of a whole tile", 1, 1, 1, 150, 150, 16, AttentionMask::with_prefix(64)},
       {"prefix, padded", 2, 2, 1, 70, 70, 32, AttentionMask::with_prefix(33), true},

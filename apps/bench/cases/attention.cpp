@@ -155,6 +155,13 @@ Runs prepare(const Setup& setup, at::Device device) {
     runs.peers.push_back(contender("LibTorch SDPA, flash", only(false)));
     runs.peers.push_back(contender("LibTorch SDPA, cuDNN", only(true)));
   }
+  if (device.is_cuda() && setup.shape.width > 64 && (!masked || setup.mask.kind == Kind::kCausal)) {
+    // Lexel leaves these to cuDNN; the same mask by another name goes to its own kernel.
+    const auto same = AttentionMask::with_prefix(masked ? 0 : setup.shape.keys);
+    runs.peers.push_back(contender("Lexel's own kernel", [same](const Inputs& in) {
+      return kernels::attention(in.q, in.k, in.v, same);
+    }));
+  }
   if (device.is_cuda() && setup.mask.kind == Kind::kConv) {
     runs.peers.push_back(contender("Lexel, causal", [](const Inputs& in) {
       return kernels::attention(in.q, in.k, in.v, AttentionMask::causal());
@@ -191,6 +198,7 @@ std::vector<Case> attention_cases(at::Device device) {
   if (cuda) {
     setups.push_back(
         {"causal, 1024 tokens, head width 128", {16, 16, 1024, 1024, 128}, causal, type});
+    setups.push_back({"full, 1024 tokens, head width 128", {16, 16, 1024, 1024, 128}, full, type});
   } else {
     setups.push_back({"full, 256 tokens, bfloat16", picture, full, at::kBFloat16});
     setups.push_back(

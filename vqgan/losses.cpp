@@ -1,13 +1,8 @@
 #include "vqgan/losses.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/abs.h>
-#include <ATen/ops/exp.h>
 #include <ATen/ops/linalg_vector_norm.h>
-#include <ATen/ops/log.h>
-#include <ATen/ops/logit.h>
 #include <ATen/ops/mean.h>
-#include <ATen/ops/sigmoid.h>
 #include <ATen/ops/softplus.h>
 #include <cmath>
 #include <torch/csrc/autograd/autograd.h>
@@ -17,18 +12,9 @@
 namespace lexel::vqgan {
 namespace {
 
-// x' = kScale x + kMargin keeps the logit finite at black and white.
-constexpr double kScale = 0.8;
-constexpr double kMargin = 0.1;
-
 void check_same_shape(const char* function, const at::Tensor& a, const at::Tensor& b) {
   check_arg(a.sizes() == b.sizes() && a.numel() > 0, function,
             "expected two tensors of one shape, got ", a.sizes(), " and ", b.sizes());
-}
-
-void check_maps(const char* function, const at::Tensor& output) {
-  check_arg(output.dim() == 4 && output.size(1) == 6, function, "expected (B, 6, H, W) maps, got ",
-            output.sizes());
 }
 
 void check_scores(const char* function, const at::Tensor& scores) {
@@ -82,22 +68,11 @@ at::Tensor l1_loss(const at::Tensor& reconstructions, const at::Tensor& images) 
   return (reconstructions - images).abs().mean();
 }
 
-at::Tensor logit_laplace_loss(const at::Tensor& output, const at::Tensor& images) {
-  check_maps("logit_laplace_loss", output);
-  check_arg(images.dim() == 4 && images.size(1) == 3 && images.size(0) == output.size(0) &&
-                images.size(2) == output.size(2) && images.size(3) == output.size(3),
-            "logit_laplace_loss", "expected pictures of the maps' size, got ", images.sizes(),
-            " for ", output.sizes());
-  const at::Tensor mu = output.narrow(1, 0, 3);
-  const at::Tensor log_b = output.narrow(1, 3, 3);
-  const at::Tensor x = images.clamp(0, 1).mul(kScale).add(kMargin);  // x', in [0.1, 0.9]
-  const at::Tensor constant = (2 * x * (1 - x)).log();
-  return ((at::logit(x) - mu).abs() * (-log_b).exp() + log_b + constant).mean();
-}
-
 at::Tensor logit_laplace_reconstruction(const at::Tensor& output) {
-  check_maps("logit_laplace_reconstruction", output);
-  return output.narrow(1, 0, 3).sigmoid().sub(kMargin).div(kScale).clamp(0, 1);
+  check_arg(output.dim() == 4 && output.size(1) == 6, "logit_laplace_reconstruction",
+            "expected (B, 6, H, W) maps, got ", output.sizes());
+  // x' = 0.8 x + 0.1 keeps the logit finite at black and white.
+  return output.narrow(1, 0, 3).sigmoid().sub(0.1).div(0.8).clamp(0, 1);
 }
 
 at::Tensor generator_loss(const at::Tensor& fake_scores) {

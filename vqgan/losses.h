@@ -74,19 +74,10 @@ at::Tensor l2_loss(const at::Tensor& reconstructions, const at::Tensor& images);
 /// mean |x^ - x| over all elements.
 at::Tensor l1_loss(const at::Tensor& reconstructions, const at::Tensor& images);
 
-/// Negative log-likelihood of pictures under the logit-Laplace distribution, the constant included:
-/// with x' = 0.8 x + 0.1, the mean of |logit(x') - mu| / b + ln b + ln(2 x' (1 - x')). It is the
-/// density of x' (that of x differs by ln 0.8), and gets negative where the model is sure.
-///
-/// output   (B, 6, H, W) maps 0-2 mu of red, green, blue; maps 3-5 ln b
-/// images   (B, 3, H, W) x, clamped to [0, 1]
-/// source   Ramesh et al. 2021, arXiv:2102.12092, equations 2 and 3
-at::Tensor logit_laplace_loss(const at::Tensor& output, const at::Tensor& images);
-
 /// Pictures of logit-Laplace maps: clip((sigmoid(mu) - 0.1) / 0.8, 0, 1). No gradient where it
 /// clips.
 ///
-/// output   (B, 6, H, W), as in logit_laplace_loss
+/// output   (B, 6, H, W), as in kernels/logit_laplace.h, which has the loss
 /// returns  (B, 3, H, W) in [0, 1]
 /// source   Ramesh et al. 2021, arXiv:2102.12092, section 3 of appendix A
 at::Tensor logit_laplace_reconstruction(const at::Tensor& output);

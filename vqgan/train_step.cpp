@@ -4,6 +4,7 @@
 #include <ATen/ops/stack.h>
 
 #include "kernels/check.h"
+#include "kernels/logit_laplace.h"
 
 namespace lexel::vqgan {
 namespace {
@@ -88,7 +89,10 @@ GeneratorStep generator_step(const Model& model, const TrainSetup& setup, const 
   }
   if (weights.l1 > 0) sum.add("l1", l1_loss(pass.pictures, images), weights.l1);
   if (weights.logit_laplace > 0 && model.config.output == "logit_laplace") {
-    sum.add("logit_laplace", logit_laplace_loss(pass.output, images), weights.logit_laplace);
+    sum.add(
+        "logit_laplace",
+        kernels::logit_laplace_loss(pass.output.to(at::kFloat).contiguous(), images.contiguous()),
+        weights.logit_laplace);
   }
   if (weights.perceptual > 0 && setup.perceptual) {
     sum.add("perceptual", perceptual_loss(*setup.perceptual, pass.pictures, images),

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <string>
 
+#include "kernels/logit_laplace.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/random_tensor.h"
 
@@ -74,7 +75,7 @@ TEST(GeneratorStep, TermsAreTheLossFunctionsOfTheForwardPass) {
   const Forward& pass = step.forward;
   EXPECT_EQ(value(step.terms, "l2"), l2_loss(pass.pictures, f.images).item<double>());
   EXPECT_EQ(value(step.terms, "logit_laplace"),
-            logit_laplace_loss(pass.output, f.images).item<double>());
+            kernels::logit_laplace_loss(pass.output, f.images).item<double>());
   EXPECT_EQ(value(step.terms, "codebook"), codebook_loss(pass.latents, pass.codes).item<double>());
   EXPECT_LT(tests::relative_difference(pass.pictures, logit_laplace_reconstruction(pass.output)),
             1e-5);

@@ -15,9 +15,11 @@ struct UpfirdnOptions {
 
 /// Up-sample by zeros, pad, correlate each channel with one small filter, down-sample: the resampling of StyleGAN2, in one pass.
 /// Differentiable any number of times in x (R1 needs two); the filter is a constant. Note: a correlation, as
-/// at::conv2d; filters here are symmetric.
+/// at::conv2d; filters here are symmetric. Sums are float32, bfloat16 results rounded to nearest even. A filter that is
+/// the product of a column and a row, to the last bit, is applied as the two.
 ///
-/// x        (B, C, H, W) float32 or bfloat16, contiguous or channels-last, CPU or CUDA
+/// x        (B, C, H, W) float32, bfloat16 or (slowly, for checks of gradients) float64, CPU or CUDA; channels-last or else
+///          made contiguous
 /// filter   (kh, kw) float32 on the CPU, sides in 1..8
 /// returns  (B, C, H', W'), W' = (W up + left + right - kw) / down + 1; dtype and layout of x
 /// throws   Error(kUsage) on another dtype, shape or device, an option out of range, or an empty result

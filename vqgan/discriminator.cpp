@@ -12,6 +12,7 @@
 #include <cmath>
 
 #include "kernels/check.h"
+#include "kernels/upfirdn.h"
 
 namespace lexel::vqgan {
 namespace {
@@ -30,9 +31,9 @@ double equalised_gain(const at::Tensor& weight) {
 }
 
 at::Tensor convolve(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                    int64_t stride, int64_t padding, int64_t groups = 1) {
+                    int64_t stride, int64_t padding) {
   return at::convolution(x, weight, bias, {stride, stride}, {padding, padding}, {1, 1},
-                         /*transposed=*/false, {0, 0}, groups);
+                         /*transposed=*/false, {0, 0}, /*groups=*/1);
 }
 
 at::Tensor equalised_convolution(const at::Tensor& x, const at::Tensor& weight,
@@ -45,18 +46,11 @@ at::Tensor equalised_linear(const at::Tensor& x, const at::Tensor& weight, const
   return at::linear(x, weight * equalised_gain(weight), bias);
 }
 
-// The low-pass filter [1 3 3 1] x [1 3 3 1] / 64 on each channel.
-at::Tensor blur(const at::Tensor& x, int64_t padding) {
-  const at::Tensor row = at::tensor({1.0, 3.0, 3.0, 1.0}, at::kFloat).to(x.options()) / 8;
-  const at::Tensor kernel = row.unsqueeze(1) * row;  // (4, 4)
-  return convolve(x, kernel.expand({x.size(1), 1, 4, 4}), {}, 1, padding, x.size(1));
-}
-
-// Every other pixel. A strided blur would do the same; its gradient is slow on a CPU.
-at::Tensor every_other(const at::Tensor& x) {
-  return x.slice(2, 0, x.size(2), 2)
-      .slice(3, 0, x.size(3), 2)
-      .contiguous(at::MemoryFormat::ChannelsLast);
+// The low-pass filter [1 3 3 1] x [1 3 3 1] / 64 on each channel, then every down-th pixel.
+at::Tensor blur(const at::Tensor& x, int64_t padding, int64_t down = 1) {
+  const at::Tensor row = at::tensor({1.0f, 3.0f, 3.0f, 1.0f}) / 8;
+  return kernels::upfirdn2d(x, row.unsqueeze(1) * row,
+                            {.down = down, .padding = {padding, padding, padding, padding}});
 }
 
 at::Tensor halve(const DownBlock& block, const at::Tensor& x) {
@@ -64,8 +58,7 @@ at::Tensor halve(const DownBlock& block, const at::Tensor& x) {
   y = blur(y, 2);  // one pixel more a side, which the strided convolution uses up
   y = activate(equalised_convolution(y, block.conv2_weight, block.conv2_bias, 2, 0));
   // Halved before the 1x1 convolution, which then has a quarter of the pixels to do.
-  const at::Tensor skip =
-      equalised_convolution(every_other(blur(x, 1)), block.skip_weight, {}, 1, 0);
+  const at::Tensor skip = equalised_convolution(blur(x, 1, 2), block.skip_weight, {}, 1, 0);
   return (y + skip) / std::sqrt(2.0);
 }
 

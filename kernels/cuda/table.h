@@ -12,7 +12,7 @@
 #include "kernels/gpu_stopwatch.h"
 #include "kernels/linear_decode.h"
 #include "kernels/sampling.h"
-#include "kernels/upfirdn.h"
+#include "kernels/upfirdn_part.h"
 
 namespace lexel::kernels {
 
@@ -69,8 +69,7 @@ struct CudaKernels {
   void (*adafactor)(const at::Tensor& where, const AdafactorPart& part);
 
   LogitLaplace (*logit_laplace)(const at::Tensor& output, const at::Tensor& images);
-  at::Tensor (*upfirdn2d)(const at::Tensor& x, const at::Tensor& filter,
-                          const UpfirdnOptions& options);
+  void (*upfirdn2d)(const at::Tensor& x, const UpfirdnPart& part, const at::Tensor& result);
 
   GpuStopwatch (*make_stopwatch)(at::Device device, std::function<void()> work);
   GpuDescription (*describe_gpu)(at::Device device);

@@ -32,7 +32,7 @@ struct CodeExtent {
 
 constexpr int kNoCode = 0x7FFFFFFF;
 
-/// How codes lie for the tensor cores: tiles of 256 codes; a tile in chunks of so many widths (zeros after D), a chunk in
+/// How codes lie for the tensor cores: tiles of 256 codes; a tile in chunks of 32 or 64 widths (zeros after D), a chunk in
 /// pieces of 8 codes x 8 widths, 128 bytes each, first all widths of 8 codes.
 struct CodeTiles {
   static constexpr int kCodes = 256;
@@ -40,10 +40,9 @@ struct CodeTiles {
   int chunk_width, num_chunks;
 
   static CodeTiles of(int64_t num_codes, int64_t width) {
-    constexpr int kStep = 16, kWidest = 64;
-    const auto padded = static_cast<int>((width + kStep - 1) / kStep * kStep);
-    const int chunk = padded < kWidest ? padded : kWidest;
-    return {(num_codes + kCodes - 1) / kCodes, chunk, (padded + chunk - 1) / chunk};
+    const int chunk = width <= 32 ? 32 : 64;
+    return {(num_codes + kCodes - 1) / kCodes, chunk,
+            static_cast<int>((width + chunk - 1) / chunk)};
   }
   constexpr int64_t halves() const { return num_tiles * kCodes * chunk_width * num_chunks; }
 };

@@ -5,8 +5,8 @@
 // stay in shared memory. While one warpgroup looks for the maxima of its products, the other's run on the tensor cores.
 //
 // Counted, not measured: a tile of 256 codes of width 32 against 64 rows takes the tensor cores 2 x 128 clocks. The 128 threads
-// then have, each, 2 rows x 4 slots x (16 maxima + 4 instructions) = 160 instructions of the pipe that takes 64 a clock:
-// 320 clocks. So 65,536 rows x 8,192 codes x 32: 1,024 x 32 x 320 clocks / 132 multiprocessors / 1.755 GHz = 45 us, and the
+// then have, each, 2 rows x 4 slots x (19 FMNMX + FSETP + SEL, as nvdisasm shows) = 168 instructions of the pipe that takes 64
+// a clock: 336 clocks. So 65,536 rows x 8,192 codes x 32: 1,024 x 32 x 336 clocks / 132 multiprocessors / 1.755 GHz = 48 us, and the
 // float32 look at the candidates, 2.2 KB of codes a row, after it. L2 gives the codes once for 256 rows: 134 MB.
 
 #include "kernels/cuda/codebook_candidates.h"
@@ -49,8 +49,8 @@ Layout layout_of(const CodeTiles& shape, int blocks) {
   return layout;
 }
 
-/// kBlocks = 2 needs one chunk.
-template <bool kL2, int kBlocks>
+/// A chunk has 16 kSteps widths. More than one chunk only with kChunked, which allows one block.
+template <bool kL2, int kBlocks, int kSteps, bool kChunked>
 __global__ void __launch_bounds__(kThreads, 1)
     candidates_sm90(CodebookLookupArguments a, CodebookTensorScratch t, Layout layout) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -61,7 +61,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int64_t book = blockIdx.x / row_blocks;
   const int64_t first_row = blockIdx.x % row_blocks * kRows;
   const int warpgroup = static_cast<int>(threadIdx.x) / kWarpgroup;
-  const int chunk_width = t.shape.chunk_width, num_chunks = t.shape.num_chunks;
+  constexpr int chunk_width = 16 * kSteps;
+  const int num_chunks = kChunked ? t.shape.num_chunks : 1;
   const auto num_tiles = static_cast<int>(t.shape.num_tiles);
   if (threadIdx.x == 0) {
     for (int i = 0; i < layout.num_stages; ++i) {
@@ -75,7 +76,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (warpgroup == kConsumers) {  // the producer: one thread
     ptx::lower_registers<40>();
     if (threadIdx.x != kConsumers * kWarpgroup) return;
-    const auto chunk_bytes = static_cast<uint32_t>(CodeTiles::kCodes * chunk_width * 2);
+    constexpr uint32_t chunk_bytes = CodeTiles::kCodes * chunk_width * 2;
     const uint16_t* from = t.tiles + book * t.shape.halves();
     const float* bias = t.tile_bias + book * t.shape.num_tiles * CodeTiles::kCodes;
     int stage = 0;
@@ -131,9 +132,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     }
   }
 
-  const auto next_octet = static_cast<uint32_t>(128);
-  const auto next_eight_rows = static_cast<uint32_t>(chunk_width * 16);
-  const int steps = chunk_width / 16;
+  constexpr uint32_t next_octet = 128, next_eight_rows = chunk_width * 16;
   int stage = 0;
   uint32_t parity = 0;
   for (int tile = 0; tile < num_tiles; ++tile) {
@@ -150,18 +149,20 @@ __global__ void __launch_bounds__(kThreads, 1)
         const ptx::SharedMatrix right = ptx::shared_matrix<ptx::Swizzle::kPlain>(
             shared + stage * layout.stage_bytes, next_octet, next_eight_rows);
         ptx::fence_products();
-        for (int step = 0; step < steps; ++step) {
+#pragma unroll
+        for (int step = 0; step < kSteps; ++step) {
           const auto further = static_cast<uint32_t>(step) * 256;
           ptx::start_half_product(d, left.further(further), right.further(further),
-                                  chunk + step > 0);
+                                  (kChunked && chunk > 0) || step > 0);
         }
         ptx::close_product_group();
-        if (chunk > 0) {  // the products of the chunk before have ended: its stage is free
+        if (kChunked &&
+            chunk > 0) {  // the products of the chunk before have ended: its stage is free
           ptx::wait_for_products<1>();
           if (lane == 0) ptx::arrive(&empty[last_stage]);
         }
         last_stage = stage;
-        if (kBlocks == 1 || b + 1 == kBlocks) {
+        if (b + 1 == kBlocks) {
           if (++stage == layout.num_stages) {
             stage = 0;
             parity ^= 1;
@@ -208,7 +209,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 #endif
 }
 
-template <bool kL2, int kBlocks>
+template <bool kL2, int kBlocks, int kSteps, bool kChunked = false>
 void launch_blocks(const CodebookLookupArguments& arguments, const CodebookTensorScratch& scratch,
                    Stream stream) {
   constexpr int kRows = kConsumers * kBlocks * kBlockRows;
@@ -216,8 +217,20 @@ void launch_blocks(const CodebookLookupArguments& arguments, const CodebookTenso
   const int64_t blocks = (arguments.num_rows + kRows - 1) / kRows * arguments.num_books;
   LaunchShape shape{static_cast<unsigned>(blocks), kThreads};
   shape.shared_bytes = static_cast<std::size_t>(layout.total);
-  launch("candidates_sm90", candidates_sm90<kL2, kBlocks>, shape, stream, arguments, scratch,
-         layout);
+  launch("candidates_sm90", candidates_sm90<kL2, kBlocks, kSteps, kChunked>, shape, stream,
+         arguments, scratch, layout);
+}
+
+template <bool kL2>
+void launch_metric(const CodebookLookupArguments& arguments, const CodebookTensorScratch& scratch,
+                   bool two_blocks, Stream stream) {
+  if (scratch.shape.num_chunks > 1)
+    return launch_blocks<kL2, 1, 4, true>(arguments, scratch, stream);
+  const bool narrow = scratch.shape.chunk_width == 32;
+  const auto launch_them = two_blocks
+                               ? (narrow ? launch_blocks<kL2, 2, 2> : launch_blocks<kL2, 2, 4>)
+                               : (narrow ? launch_blocks<kL2, 1, 2> : launch_blocks<kL2, 1, 4>);
+  launch_them(arguments, scratch, stream);
 }
 
 }  // namespace
@@ -229,10 +242,8 @@ void launch_candidates_sm90(const CodebookLookupArguments& arguments,
   constexpr int64_t kTwoBlockRows = 2 * kConsumers * kBlockRows;
   const int64_t blocks =
       (arguments.num_rows + kTwoBlockRows - 1) / kTwoBlockRows * arguments.num_books;
-  const bool two = scratch.shape.num_chunks == 1 && blocks >= multiprocessors;
-  const auto launch_them = arguments.l2 ? (two ? launch_blocks<true, 2> : launch_blocks<true, 1>)
-                                        : (two ? launch_blocks<false, 2> : launch_blocks<false, 1>);
-  launch_them(arguments, scratch, stream);
+  const auto launch_it = arguments.l2 ? launch_metric<true> : launch_metric<false>;
+  launch_it(arguments, scratch, blocks >= multiprocessors, stream);
 }
 
 }  // namespace lexel::kernels::cuda

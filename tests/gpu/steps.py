@@ -116,6 +116,7 @@ def gtest_result(state, path, seconds):
     entry = {"state": state, "seconds": seconds}
     if report is None:
         return entry
+    entry["gpu"] = report.get("gpu") == "yes"  # from tests/support/gpu.h: the program used one
     entry.update(tests=report["tests"], failures=report["failures"], skipped=0, failed=[])
     for suite in report["testsuites"]:
         for test in suite["testsuite"]:
@@ -247,8 +248,9 @@ def main():
         except Exception as error:  # a bug of ours must not cost the other steps
             hour.result[name] = {"state": f"{type(error).__name__}: {error}"}
         hour.save()
-    failed = [name for name, test in hour.result["tests"].items() if isinstance(test, dict) and (test.get("failures") or
-              test.get("state") not in ("ok", "no GPU", "no time left"))]
+    runs = [*hour.result["tests"].items(), *hour.result["bench"].get("kernels", {}).items()]
+    failed = [name for name, run in runs if isinstance(run, dict) and run.get("state") not in ("ok", "no GPU")]
+    failed += [name for name, run in hour.result["tests"].items() if isinstance(run, dict) and run.get("gpu") is False and hour.result["device"]]
     print(f"{hour.output}/gpu.json: {hour.result['device'] or 'no GPU'}; failed: {', '.join(failed) or 'none'}")
 
 

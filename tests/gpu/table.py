@@ -114,6 +114,7 @@ def test_of(run, kernel, step):
         return {}
     bad = [one["state"] for one in mine if one.get("state") != "ok"]
     total = {"state": bad[0] if bad else "ok"}
+    total["gpu"] = any(one.get("gpu") for one in mine)
     for key in ("tests", "failures"):
         if any(key in one for one in mine):
             total[key] = sum(one.get(key, 0) for one in mine)
@@ -122,7 +123,8 @@ def test_of(run, kernel, step):
 
 def has_run(run, kernel):
     """Whether the kernel's tests ran on that machine's GPU, well or not."""
-    return bool(run.get("device")) and test_of(run, kernel, "tests").get("tests", 0) > 0
+    test = test_of(run, kernel, "tests")
+    return bool(run.get("device") and test.get("gpu")) and test.get("tests", 0) > 0
 
 
 def verdict(run, kernel):

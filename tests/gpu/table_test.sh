@@ -32,9 +32,9 @@ expect_status alpha "never run on a GPU"
 sources=$(table sources | sed -n '/"sources"/,$p')
 cat >"$tree/run.json" <<END
 {"date": "2026-01-31 10:00 UTC", "revision": "abc", "device": "Made-up GPU 3", "driver": "1.2", "cuda": "13.0",
- "tests": {"kernels_alpha_test": {"state": "ok", "tests": 7, "failures": 0}, "kernels_beta_test": {"state": "ok", "tests": 3, "failures": 0},
-  "kernels_beta_more_test": {"state": "ok", "tests": 2, "failures": 0}},
- "fresh_tests": {"kernels_alpha_test": {"state": "ok", "tests": 7, "failures": 0}, "kernels_beta_test": {"state": "exit 1", "tests": 5, "failures": 2}},
+ "tests": {"kernels_alpha_test": {"state": "ok", "gpu": true, "tests": 7, "failures": 0}, "kernels_beta_test": {"state": "ok", "gpu": true, "tests": 3, "failures": 0},
+  "kernels_beta_more_test": {"state": "ok", "gpu": true, "tests": 2, "failures": 0}},
+ "fresh_tests": {"kernels_alpha_test": {"state": "ok", "gpu": true, "tests": 7, "failures": 0}, "kernels_beta_test": {"state": "exit 1", "gpu": true, "tests": 5, "failures": 2}},
  "bench": {"ceilings": {"read": 3e12, "bf16 matmul": 7.9e14}, "gpu": {"capability": 90}, "rows": [
    {"kernel": "alpha", "case": "big", "checked": "all", "ceiling": "read", "work": 3e8, "ceiling_used": 0.5,
     "ours": {"name": "Lexel", "seconds": 2e-4}, "peers": [{"name": "one", "seconds": 1e-3}, {"name": "two", "error": "no memory"}]},
@@ -71,6 +71,12 @@ echo "// more" >>"$tree/kernels/cuda/alpha_tiles.h"
 expect_status alpha "changed since"
 cp "$tree/kept" "$tree/kernels/cuda/alpha_tiles.h"
 expect_status alpha "as run"
+
+# A run whose programs did not use the GPU is none.
+sed 's/"gpu": true/"gpu": false/' "$tree/run.json" >"$tree/blind.json"
+table table "$tree/blind.json" >/dev/null
+expect_status alpha "never run on a GPU"
+grep -q '| `alpha` | not run |' "$readme" || fail "a run without the GPU counts"
 
 # Failures are one line.
 for bad in "$tree/none.json" "$readme"; do

@@ -18,6 +18,7 @@ class GpuConditions : public ::testing::Environment {
  public:
   void SetUp() override {
     fresh_seed = uint64_t{1000003} * static_cast<uint64_t>(GTEST_FLAG_GET(random_seed));
+    ::testing::Test::RecordProperty("gpu", kHasGpu ? "yes" : "no");
     if (kHasGpu) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
   }
 };

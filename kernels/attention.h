@@ -8,13 +8,13 @@ namespace lexel::kernels {
 
 /// softmax(q k^T / sqrt(d)) v over the keys that each query sees: for training and prefill. Differentiable once in q, k and
 /// v. Keys that a mask hides cost neither work nor memory, but for those that share a block with ones that are seen.
-/// Deterministic: the same inputs give the same bits on one device and instruction set, with any number of threads. A
-/// query that sees no key gives zeros, and gradients of zero. Scores and sums are float32.
+/// Deterministic: the same inputs give the same bits on one device and instruction set, with any number of threads in our
+/// kernels. A query that sees no key gives zeros, and gradients of zero. Scores and sums are float32.
 ///
 /// With fewer key heads than query heads (grouped queries), query head h reads key head h / (H / G).
 ///
-/// Head widths above 128, and on CUDA those that are no multiple of 8, and short bfloat16 sequences on a CPU with
-/// bfloat16 products, go by ATen's products (softmax in q's dtype; memory for all scores).
+/// Head widths above 128, on CUDA those that are no multiple of 8, and up to 512 bfloat16 keys without a mask on a CPU
+/// with bfloat16 products go by ATen's products (softmax in q's dtype; memory for all scores).
 ///
 /// q         (B, H, N, d) float32 or bfloat16, CPU or CUDA; the last dimension contiguous, the others of any stride; finite
 /// k, v      (B, G, M, d) same dtype and device; G divides H; finite also where hidden: a weight of 0 times NaN is NaN

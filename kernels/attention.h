@@ -13,8 +13,8 @@ namespace lexel::kernels {
 ///
 /// With fewer key heads than query heads (grouped queries), query head h reads key head h / (H / G).
 ///
-/// Head widths above 128, on CUDA those that are no multiple of 8, and up to 512 bfloat16 keys without a mask on a CPU
-/// with bfloat16 products go by ATen's products (softmax in q's dtype; memory for all scores).
+/// Head widths above 128, on CUDA those that are no multiple of 8, and up to 1024 bfloat16 keys without a mask on a CPU with
+/// AMX go by ATen's products (softmax in q's dtype; memory for all scores).
 ///
 /// q         (B, H, N, d) float32 or bfloat16, CPU or CUDA; the last dimension contiguous, the others of any stride; finite
 /// k, v      (B, G, M, d) same dtype and device; G divides H; finite also where hidden: a weight of 0 times NaN is NaN

@@ -1,7 +1,6 @@
 #include "kernels/cpu/attention.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
 #include <algorithm>
 #include <cmath>
@@ -15,16 +14,24 @@ namespace {
 
 constexpr int64_t kGrain = 1 << 16;  // multiplications that are worth a thread
 
-/// float32, the last dimension contiguous and filled with zeros to a multiple of kWidthStep; x itself where it can be.
-at::Tensor staged(const at::Tensor& x) {
-  const int64_t missing = (kWidthStep - x.size(3) % kWidthStep) % kWidthStep;
-  const at::Tensor values = x.to(at::kFloat);
-  return missing == 0 ? values : at::constant_pad_nd(values, {0, missing});
+/// Bytes from the start of a tensor (B, heads, tokens, d) to head h of row b.
+int64_t head_offset(const at::Tensor& x, int64_t b, int64_t h) {
+  return (b * x.stride(0) + h * x.stride(1)) * static_cast<int64_t>(x.element_size());
 }
 
-/// (B, tokens, heads, padded width) float32 as (B, heads, tokens, width) of another dtype, laid out as before.
-at::Tensor unstaged(const at::Tensor& x, int64_t width, at::ScalarType type) {
-  return x.narrow(3, 0, width).contiguous().to(type).transpose(1, 2);
+HeadRows rows_of(const at::Tensor& x, int64_t b, int64_t h) {
+  return {static_cast<const char*>(x.const_data_ptr()) + head_offset(x, b, h), x.stride(2),
+          x.size(3), x.scalar_type() == at::kBFloat16};
+}
+
+HeadRowsOut rows_of_result(const at::Tensor& x, int64_t b, int64_t h) {
+  return {static_cast<char*>(x.mutable_data_ptr()) + head_offset(x, b, h), x.stride(2), x.size(3),
+          x.scalar_type() == at::kBFloat16};
+}
+
+/// An unwritten tensor of x's shape and dtype, laid out as (B, tokens, heads, d).
+at::Tensor result_like(const at::Tensor& x) {
+  return at::empty({x.size(0), x.size(2), x.size(1), x.size(3)}, x.options()).transpose(1, 2);
 }
 
 /// The shapes and arrays of one call.
@@ -39,10 +46,10 @@ struct Call {
         mask(mask_in),
         layout(key_layout(mask, keys)),
         scale(static_cast<float>(1.0 / std::sqrt(static_cast<double>(q_in.size(3))))),
-        q(staged(q_in)),
-        k(staged(k_in)),
-        v(staged(v_in)),
-        width(q.size(3)),
+        q(q_in),
+        k(k_in),
+        v(v_in),
+        width((q.size(3) + kWidthStep - 1) / kWidthStep * kWidthStep),
         blocks((queries + kBlockQueries - 1) / kBlockQueries) {
     if (!key_mask.defined()) return;
     // 0 and -infinity, with a chunk more; and where the padding at the end of each row begins.
@@ -67,10 +74,6 @@ struct Call {
 
   int64_t key_head_of(int64_t head) const { return head / (heads / key_heads); }
 
-  const float* row(const at::Tensor& x, int64_t b, int64_t h) const {
-    return x.const_data_ptr<float>() + b * x.stride(0) + h * x.stride(1);
-  }
-
   /// All but the arrays of the key head.
   AttentionHead head(int64_t b, int64_t h) const {
     AttentionHead head{};
@@ -80,8 +83,7 @@ struct Call {
     head.width = width;
     head.queries = queries;
     head.keys = key_ends.empty() ? keys : key_ends[static_cast<size_t>(b)];
-    head.q = row(q, b, h);
-    head.q_stride = q.stride(2);
+    head.q = rows_of(q, b, h);
     head.key_bias =
         key_ends.empty() ? nullptr : key_bias.const_data_ptr<float>() + b * (keys + layout.chunk);
     return head;
@@ -91,9 +93,9 @@ struct Call {
   AttentionMask mask;
   KeyLayout layout;
   float scale;
-  at::Tensor q, k, v;  // staged
-  int64_t width;       // padded
-  int64_t blocks;      // of queries
+  const at::Tensor &q, &k, &v;
+  int64_t width;   // padded
+  int64_t blocks;  // of queries
   at::Tensor key_bias;
   std::vector<int64_t> key_ends;  // of each row of the batch, where there is a key mask
 };
@@ -136,15 +138,11 @@ class KeyHead {
   int64_t packed_size() const { return call_.layout.size(call_.keys, call_.width); }
 
   void pack(const at::Tensor& x, const Scratch& target) const {
-    pack_keys(call_.row(x, b_, g_), x.stride(2), call_.keys, call_.width, call_.layout,
-              target.get());
+    pack_keys(rows_of(x, b_, g_), call_.keys, call_.width, call_.layout, target.get());
   }
 
   void copy(const at::Tensor& x, const Scratch& target) const {
-    const float* const rows = call_.row(x, b_, g_);
-    for (int64_t key = 0; key < call_.keys; ++key) {
-      std::copy_n(rows + key * x.stride(2), call_.width, target.get() + key * call_.width);
-    }
+    read_rows(rows_of(x, b_, g_), call_.keys, call_.width, target.get());
   }
 
   const Call& call_;
@@ -157,7 +155,7 @@ class KeyHead {
 AttentionForward attention_forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                    const AttentionMask& mask, const at::Tensor& key_mask) {
   const Call call(q, k, v, mask, key_mask);
-  const at::Tensor out = at::empty({call.batch, call.queries, call.heads, call.width}, at::kFloat);
+  const at::Tensor out = result_like(q);
   const at::Tensor log_sum_exp = at::empty({call.batch, call.heads, call.queries}, at::kFloat);
   const int64_t block_cost =
       std::min(call.queries, kBlockQueries) * std::min(call.keys, kPanelKeys) * call.width;
@@ -172,14 +170,12 @@ AttentionForward attention_forward(const at::Tensor& q, const at::Tensor& k, con
           AttentionHead head = call.head(b, h);
           head.keys_transposed = key_head.keys_transposed();
           head.v = key_head.v();
-          forward_block(head, i % call.blocks,
-                        out.mutable_data_ptr<float>() + b * out.stride(0) + h * out.stride(2),
-                        out.stride(1),
+          forward_block(head, i % call.blocks, rows_of_result(out, b, h),
                         log_sum_exp.mutable_data_ptr<float>() + (b * call.heads + h) * call.queries,
                         scratch.get());
         }
       });
-  return {unstaged(out, q.size(3), q.scalar_type()), log_sum_exp};
+  return {out, log_sum_exp};
 }
 
 AttentionGradients attention_backward(const at::Tensor& grad, const at::Tensor& q,
@@ -187,13 +183,7 @@ AttentionGradients attention_backward(const at::Tensor& grad, const at::Tensor& 
                                       const AttentionForward& forward, const AttentionMask& mask,
                                       const at::Tensor& key_mask) {
   const Call call(q, k, v, mask, key_mask);
-  const at::Tensor grads = staged(grad), out = staged(forward.out);
-  const auto by_position = [&](int64_t tokens, int64_t heads) {
-    return at::empty({call.batch, tokens, heads, call.width}, at::kFloat);
-  };
-  const at::Tensor q_grad = by_position(call.queries, call.heads);
-  const at::Tensor k_grad = by_position(call.keys, call.key_heads);
-  const at::Tensor v_grad = by_position(call.keys, call.key_heads);
+  const AttentionGradients result{result_like(q), result_like(k), result_like(v)};
   const int64_t grad_size = (call.keys + kPanelKeys) * call.width;
   const int64_t group = call.heads / call.key_heads;
 
@@ -214,33 +204,20 @@ AttentionGradients attention_backward(const at::Tensor& grad, const at::Tensor& 
         work.head.v = key_head.v();
         work.k = key_head.k();
         work.values_transposed = key_head.values_transposed();
-        work.grad = call.row(grads, b, h);
-        work.grad_stride = grads.stride(2);
-        work.out = call.row(out, b, h);
-        work.out_stride = out.stride(2);
+        work.grad = rows_of(grad, b, h);
+        work.out = rows_of(forward.out, b, h);
         work.log_sum_exp =
             forward.log_sum_exp.const_data_ptr<float>() + (b * call.heads + h) * call.queries;
-        float* const q_rows =
-            q_grad.mutable_data_ptr<float>() + b * q_grad.stride(0) + h * q_grad.stride(2);
         for (int64_t block = 0; block < call.blocks; ++block) {
-          backward_block(work, block, q_rows, q_grad.stride(1), k_sums.get(), v_sums.get(),
+          backward_block(work, block, rows_of_result(result.q, b, h), k_sums.get(), v_sums.get(),
                          scratch.get());
         }
       }
-      for (const auto& [sums, result] :
-           {std::pair{k_sums.get(), &k_grad}, std::pair{v_sums.get(), &v_grad}}) {
-        float* const rows =
-            result->mutable_data_ptr<float>() + b * result->stride(0) + g * result->stride(2);
-        for (int64_t key = 0; key < call.keys; ++key) {
-          std::copy_n(sums + key * call.width, call.width, rows + key * result->stride(1));
-        }
-      }
+      write_rows(k_sums.get(), call.keys, call.width, rows_of_result(result.k, b, g));
+      write_rows(v_sums.get(), call.keys, call.width, rows_of_result(result.v, b, g));
     }
   });
-  const at::ScalarType type = q.scalar_type();
-  const int64_t width = q.size(3);
-  return {unstaged(q_grad, width, type), unstaged(k_grad, width, type),
-          unstaged(v_grad, width, type)};
+  return result;
 }
 
 }  // namespace lexel::kernels::cpu

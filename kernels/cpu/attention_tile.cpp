@@ -12,8 +12,10 @@
 #include "kernels/cpu/attention_tile.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstddef>
+#include <hwy/cache_control.h>
 #include <limits>
 
 #undef HWY_TARGET_INCLUDE
@@ -289,24 +291,79 @@ void UpdateTile(const AttentionHead& head, const Chunk* chunks, int64_t num_chun
   AddKeyRows(head, chunks, num_chunks, places, scores, keys, head.v, state.out);
 }
 
-/// Rows first .. of a block times `factor`, with zeros behind the last query.
-void CopyRows(const float* rows, int64_t stride, int64_t first, int64_t count, int64_t width,
-              float factor, float* target) {
+/// Values times `factor`.
+HWY_INLINE void CopyValues(const float* HWY_RESTRICT values, int64_t count, float factor,
+                           float* HWY_RESTRICT target) {
   const Lanes lanes;
   const Vector factors = hn::Set(lanes, factor);
-  for (int64_t r = 0; r < kBlockQueries; ++r) {
-    for (int64_t i = 0; i < width; i += kLanes) {
-      const Vector value = r < count
-                               ? hn::Mul(hn::LoadU(lanes, rows + (first + r) * stride + i), factors)
-                               : hn::Zero(lanes);
-      hn::StoreU(value, lanes, target + r * width + i);
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    hn::StoreU(hn::Mul(hn::LoadU(lanes, values + i), factors), lanes, target + i);
+  }
+  for (; i < count; ++i) target[i] = values[i] * factor;
+}
+
+/// Asks for a row some places ahead: rows of a head often lie KiB apart, where the hardware does not look ahead.
+HWY_INLINE void PrefetchRow(const HeadRows& rows, int64_t row) {
+  constexpr int64_t kAhead = 8, kLine = 64;
+  const int64_t bytes = rows.bfloat ? 2 : 4;
+  const char* const first =
+      static_cast<const char*>(rows.data) + (row + kAhead) * rows.stride * bytes;
+  for (int64_t i = 0; i < rows.width * bytes; i += kLine) hwy::Prefetch(first + i);
+}
+
+/// Row `row` times `factor` as float32, zeros behind its own width.
+HWY_INLINE void ReadRow(const HeadRows& rows, int64_t row, int64_t width, float factor,
+                        float* HWY_RESTRICT target) {
+  const int64_t own = rows.width, offset = row * rows.stride;
+  PrefetchRow(rows, row);
+  if (rows.bfloat) {
+    const uint16_t* const values = static_cast<const uint16_t*>(rows.data) + offset;
+    for (int64_t i = 0; i < own; ++i) {
+      target[i] = factor * std::bit_cast<float>(static_cast<uint32_t>(values[i]) << 16);
     }
+  } else {
+    CopyValues(static_cast<const float*>(rows.data) + offset, own, factor, target);
+  }
+  for (int64_t i = own; i < width; ++i) target[i] = 0.0F;
+}
+
+/// Values times `factor` to a row; rounded to the nearest, ties to even, where that is bfloat16.
+HWY_INLINE void WriteRow(const float* HWY_RESTRICT values, float factor, const HeadRowsOut& rows,
+                         int64_t row) {
+  const int64_t own = rows.width, offset = row * rows.stride;
+  if (!rows.bfloat) {
+    CopyValues(values, own, factor, static_cast<float*>(rows.data) + offset);
+    return;
+  }
+  uint16_t* const HWY_RESTRICT target = static_cast<uint16_t*>(rows.data) + offset;
+  for (int64_t i = 0; i < own; ++i) {
+    const auto bits = std::bit_cast<uint32_t>(values[i] * factor);
+    const uint32_t rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
+    const bool nan = (bits & 0x7FFFFFFF) > 0x7F800000;
+    target[i] = static_cast<uint16_t>(nan ? 0x7FC0 : rounded);
   }
 }
 
-void ForwardBlock(const AttentionHead& head, int64_t block, float* out, int64_t out_stride,
+void ReadRows(const HeadRows& rows, int64_t count, int64_t width, float* target) {
+  for (int64_t r = 0; r < count; ++r) ReadRow(rows, r, width, 1.0F, target + r * width);
+}
+
+void WriteRows(const float* rows, int64_t count, int64_t width, const HeadRowsOut& target) {
+  for (int64_t r = 0; r < count; ++r) WriteRow(rows + r * width, 1.0F, target, r);
+}
+
+/// Rows first .. of a block times `factor`, with zeros behind the last query.
+void ReadBlock(const HeadRows& rows, int64_t first, int64_t count, int64_t width, float factor,
+               float* target) {
+  for (int64_t r = 0; r < count; ++r) {
+    ReadRow(rows, first + r, width, factor, target + r * width);
+  }
+  std::fill_n(target + count * width, (kBlockQueries - count) * width, 0.0F);
+}
+
+void ForwardBlock(const AttentionHead& head, int64_t block, const HeadRowsOut& out,
                   float* log_sum_exp, float* scratch) {
-  const Lanes lanes;
   const int64_t width = head.width, first = block * kBlockQueries;
   const int64_t count = std::min(kBlockQueries, head.queries - first);
   const int64_t tiles = (count + kTileQueries - 1) / kTileQueries;
@@ -319,7 +376,7 @@ void ForwardBlock(const AttentionHead& head, int64_t block, float* out, int64_t 
   std::fill_n(max, kBlockTiles * 16, kMinusInfinity);
   std::fill_n(sum, kBlockTiles * 16, 0.0F);
   std::fill_n(sums, kBlockQueries * width, 0.0F);
-  CopyRows(head.q, head.q_stride, first, count, width, head.scale, rows);
+  ReadBlock(head.q, first, count, width, head.scale, rows);
 
   const auto update = [&](int64_t tile, const Chunk* chunks, int64_t num_chunks) {
     const int64_t offset = tile * kTileQueries * width;
@@ -349,11 +406,7 @@ void ForwardBlock(const AttentionHead& head, int64_t block, float* out, int64_t 
   for (int64_t r = 0; r < count; ++r) {
     const int64_t place = r / kTileQueries * 16 + r % kTileQueries;
     const bool none = sum[place] == 0.0F;  // the largest term of a sum is 1
-    const Vector factor = hn::Set(lanes, none ? 0.0F : 1.0F / sum[place]);
-    for (int64_t i = 0; i < width; i += kLanes) {
-      hn::StoreU(hn::Mul(hn::LoadU(lanes, sums + r * width + i), factor), lanes,
-                 out + (first + r) * out_stride + i);
-    }
+    WriteRow(sums + r * width, none ? 0.0F : 1.0F / sum[place], out, first + r);
     log_sum_exp[first + r] = none ? kMinusInfinity : max[place] + std::log(sum[place]);
   }
 }
@@ -386,8 +439,8 @@ HWY_INLINE void AddToKeys(const AttentionHead& head, const Chunk& chunk, const R
   }
 }
 
-void BackwardBlock(const AttentionHeadBackward& work, int64_t block, float* q_grad,
-                   int64_t q_grad_stride, float* k_grad, float* v_grad, float* scratch) {
+void BackwardBlock(const AttentionHeadBackward& work, int64_t block, const HeadRowsOut& q_grad,
+                   float* k_grad, float* v_grad, float* scratch) {
   const Lanes lanes;
   const AttentionHead& head = work.head;
   const int64_t width = head.width, first = block * kBlockQueries;
@@ -401,11 +454,12 @@ void BackwardBlock(const AttentionHeadBackward& work, int64_t block, float* q_gr
   float* const slopes = weights + kScores;
   float log_sum[kBlockQueries] = {}, mean[kBlockQueries] = {};
   std::fill_n(sums, kBlockQueries * width, 0.0F);
-  CopyRows(head.q, head.q_stride, first, count, width, head.scale, rows);
-  CopyRows(work.grad, work.grad_stride, first, count, width, 1.0F, grads);
+  ReadBlock(head.q, first, count, width, head.scale, rows);
+  ReadBlock(work.grad, first, count, width, 1.0F, grads);
   for (int64_t r = 0; r < count; ++r) {
     Vector sum = hn::Zero(lanes);
-    const float* const out = work.out + (first + r) * work.out_stride;
+    HWY_ALIGN float out[128];
+    ReadRow(work.out, first + r, width, 1.0F, out);
     for (int64_t i = 0; i < width; i += kLanes) {
       sum = hn::MulAdd(hn::LoadU(lanes, grads + r * width + i), hn::LoadU(lanes, out + i), sum);
     }
@@ -469,36 +523,36 @@ void BackwardBlock(const AttentionHeadBackward& work, int64_t block, float* q_gr
     }
   }
 
-  const Vector scale = hn::Set(lanes, head.scale);
   for (int64_t r = 0; r < count; ++r) {
-    for (int64_t i = 0; i < width; i += kLanes) {
-      hn::StoreU(hn::Mul(hn::LoadU(lanes, sums + r * width + i), scale), lanes,
-                 q_grad + (first + r) * q_grad_stride + i);
-    }
+    WriteRow(sums + r * width, head.scale, q_grad, first + r);
   }
 }
 
 /// Four rows at a time: interleaved, four neighbours are one row of the result.
-void PackKeys(const float* rows, int64_t stride, int64_t count, int64_t width,
-              const KeyLayout& layout, float* packed) {
+void PackKeys(const HeadRows& rows, int64_t count, int64_t width, const KeyLayout& layout,
+              float* packed) {
   const Lanes lanes;
-  HWY_ALIGN float buffer[4 * kLanes];
+  HWY_ALIGN float four[4 * 128], buffer[4 * kLanes];
   const int64_t panels = (count + layout.panel - 1) / layout.panel;
   for (int64_t key = 0; key < panels * layout.panel; key += 4) {
     float* const target = packed + key / layout.panel * layout.panel * width + key % layout.panel;
-    if (key + 4 > count) {
-      for (int64_t i = 0; i < 4; ++i) {
-        for (int64_t d = 0; d < width; ++d) {
-          target[d * layout.panel + i] = key + i < count ? rows[(key + i) * stride + d] : 0.0F;
-        }
+    const float* row[4];
+    for (int64_t i = 0; i < 4; ++i) {
+      float* const copy = four + i * width;
+      row[i] = copy;
+      if (key + i >= count) {
+        std::fill_n(copy, width, 0.0F);
+      } else if (rows.bfloat || rows.width != width) {
+        ReadRow(rows, key + i, width, 1.0F, copy);
+      } else {
+        PrefetchRow(rows, key + i);
+        row[i] = static_cast<const float*>(rows.data) + (key + i) * rows.stride;
       }
-      continue;
     }
-    const float* const first = rows + key * stride;
     for (int64_t d = 0; d < width; d += kLanes) {
-      hn::StoreInterleaved4(hn::LoadU(lanes, first + d), hn::LoadU(lanes, first + stride + d),
-                            hn::LoadU(lanes, first + 2 * stride + d),
-                            hn::LoadU(lanes, first + 3 * stride + d), lanes, buffer);
+      hn::StoreInterleaved4(hn::LoadU(lanes, row[0] + d), hn::LoadU(lanes, row[1] + d),
+                            hn::LoadU(lanes, row[2] + d), hn::LoadU(lanes, row[3] + d), lanes,
+                            buffer);
       for (int64_t i = 0; i < kLanes; ++i) {
         std::copy_n(buffer + 4 * i, 4, target + (d + i) * layout.panel);
       }
@@ -512,6 +566,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace lexel::kernels::cpu {
 
+HWY_EXPORT(ReadRows);
+HWY_EXPORT(WriteRows);
 HWY_EXPORT(PackKeys);
 HWY_EXPORT(ForwardBlock);
 HWY_EXPORT(BackwardBlock);
@@ -525,22 +581,30 @@ KeyLayout key_layout(const AttentionMask& mask, int64_t keys) {
   return {panel / kWidthStep % 2 == 0 ? panel + kWidthStep : panel, chunk};
 }
 
-void pack_keys(const float* rows, int64_t stride, int64_t count, int64_t width,
-               const KeyLayout& layout, float* packed) {
-  HWY_DYNAMIC_DISPATCH(PackKeys)(rows, stride, count, width, layout, packed);
+void read_rows(const HeadRows& rows, int64_t count, int64_t width, float* target) {
+  HWY_DYNAMIC_DISPATCH(ReadRows)(rows, count, width, target);
+}
+
+void write_rows(const float* rows, int64_t count, int64_t width, const HeadRowsOut& target) {
+  HWY_DYNAMIC_DISPATCH(WriteRows)(rows, count, width, target);
+}
+
+void pack_keys(const HeadRows& rows, int64_t count, int64_t width, const KeyLayout& layout,
+               float* packed) {
+  HWY_DYNAMIC_DISPATCH(PackKeys)(rows, count, width, layout, packed);
 }
 
 int64_t forward_scratch(int64_t width) { return 2 * kBlockQueries * width + kScores; }
 int64_t backward_scratch(int64_t width) { return 3 * kBlockQueries * width + 2 * kScores; }
 
-void forward_block(const AttentionHead& head, int64_t block, float* out, int64_t out_stride,
+void forward_block(const AttentionHead& head, int64_t block, const HeadRowsOut& out,
                    float* log_sum_exp, float* scratch) {
-  HWY_DYNAMIC_DISPATCH(ForwardBlock)(head, block, out, out_stride, log_sum_exp, scratch);
+  HWY_DYNAMIC_DISPATCH(ForwardBlock)(head, block, out, log_sum_exp, scratch);
 }
 
-void backward_block(const AttentionHeadBackward& work, int64_t block, float* q_grad,
-                    int64_t q_grad_stride, float* k_grad, float* v_grad, float* scratch) {
-  HWY_DYNAMIC_DISPATCH(BackwardBlock)(work, block, q_grad, q_grad_stride, k_grad, v_grad, scratch);
+void backward_block(const AttentionHeadBackward& work, int64_t block, const HeadRowsOut& q_grad,
+                    float* k_grad, float* v_grad, float* scratch) {
+  HWY_DYNAMIC_DISPATCH(BackwardBlock)(work, block, q_grad, k_grad, v_grad, scratch);
 }
 
 }  // namespace lexel::kernels::cpu

@@ -30,16 +30,31 @@ struct KeyLayout {
 
 KeyLayout key_layout(const AttentionMask& mask, int64_t keys);
 
-/// One query head with its key head; float32, rows of `width` values, a multiple of kWidthStep.
+/// Rows of a head of a tensor: float32 or bfloat16, `width` values each; `stride` values from one to the next.
+struct HeadRows {
+  const void* data;
+  int64_t stride;
+  int64_t width;
+  bool bfloat;
+};
+
+struct HeadRowsOut {
+  void* data;
+  int64_t stride;
+  int64_t width;
+  bool bfloat;
+};
+
+/// One query head with its key head. `width` is that of the heads, padded to a multiple of kWidthStep; arrays of float are
+/// float32 rows of so many values.
 struct AttentionHead {
   AttentionMask mask;
   KeyLayout layout;
   float scale;
   int64_t width;
   int64_t queries;
-  int64_t keys;    // without padding at the end
-  const float* q;  // (queries, width), rows q_stride apart
-  int64_t q_stride;
+  int64_t keys;  // without padding at the end
+  HeadRows q;
   const float* keys_transposed;  // as layout says
   const float* v;                // (keys, width)
   const float* key_bias;         // (keys, and a chunk more): 0, or -infinity for padding; or null
@@ -49,27 +64,31 @@ struct AttentionHeadBackward {
   AttentionHead head;
   const float* k;                  // (keys, width)
   const float* values_transposed;  // v, as layout says
-  const float* grad;               // (queries, width), of the result; rows grad_stride apart
-  int64_t grad_stride;
-  const float* out;  // the result, rows out_stride apart
-  int64_t out_stride;
-  const float* log_sum_exp;  // (queries)
+  HeadRows grad;                   // of the result
+  HeadRows out;                    // the result
+  const float* log_sum_exp;        // (queries)
 };
 
-/// rows (count, width), stride apart, to the layout of keys.
-void pack_keys(const float* rows, int64_t stride, int64_t count, int64_t width,
-               const KeyLayout& layout, float* packed);
+/// Rows as float32 (count, width), zeros behind their own width.
+void read_rows(const HeadRows& rows, int64_t count, int64_t width, float* target);
+
+/// The first values of each row of (count, width), to rows of a result.
+void write_rows(const float* rows, int64_t count, int64_t width, const HeadRowsOut& target);
+
+/// Rows to the layout of keys.
+void pack_keys(const HeadRows& rows, int64_t count, int64_t width, const KeyLayout& layout,
+               float* packed);
 
 /// Floats of scratch that the next two need.
 int64_t forward_scratch(int64_t width);
 int64_t backward_scratch(int64_t width);
 
-/// Results of the queries of block `block`: out (queries, width), rows out_stride apart; log_sum_exp (queries).
-void forward_block(const AttentionHead& head, int64_t block, float* out, int64_t out_stride,
+/// Results of the queries of block `block`: rows of `out`, and log_sum_exp (queries).
+void forward_block(const AttentionHead& head, int64_t block, const HeadRowsOut& out,
                    float* log_sum_exp, float* scratch);
 
 /// Gradients by the queries of a block: writes rows of q_grad; adds to k_grad and v_grad, (keys and kPanelKeys more, width).
-void backward_block(const AttentionHeadBackward& work, int64_t block, float* q_grad,
-                    int64_t q_grad_stride, float* k_grad, float* v_grad, float* scratch);
+void backward_block(const AttentionHeadBackward& work, int64_t block, const HeadRowsOut& q_grad,
+                    float* k_grad, float* v_grad, float* scratch);
 
 }  // namespace lexel::kernels::cpu

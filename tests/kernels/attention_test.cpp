@@ -238,7 +238,7 @@ TEST(Attention, Float32EqualsTheReferenceWithItsGradients) {
   }
 }
 
-// The result is rounded to bfloat16, 2^-9 of its size; the fallback to products in bfloat16 rounds scores (up to 5) and
+// The result is rounded to bfloat16, 2^-9 of its size; on a CPU with AMX, products in bfloat16 round scores (up to 5) and
 // weights too, 2^-9 each: 2^-9 (5 + 1 + 1) < 0.015, and the gradients twice that.
 TEST(Attention, Bfloat16EqualsTheReferenceWithItsGradients) {
   for (const Case& c : cases()) {

@@ -106,13 +106,16 @@ AttentionGradients attention_backward(const at::Tensor& grad, const at::Tensor& 
   const at::Tensor gradient = aligned(grad), out = aligned(forward.out);
   const at::Tensor log_sum_exp = forward.log_sum_exp.contiguous();
   const at::Tensor real_keys = key_mask.defined() ? key_mask.contiguous() : key_mask;
-  const at::Tensor delta = at::empty_like(log_sum_exp);  // (B, H, N)
+  const at::Tensor log2_sums = at::empty_like(log_sum_exp);  // (B, H, N)
+  const at::Tensor deltas = at::empty_like(log_sum_exp);     // (B, H, N)
+  const DeviceLimits limits = limits_of(q);
   const AttentionGradients result{like(q), like(k), like(v)};
-  launch_attention_backward({sizes_of(q, k, mask, real_keys), input_of(queries), input_of(keys),
-                             input_of(values), input_of(out), input_of(gradient),
-                             log_sum_exp.const_data_ptr<float>(), delta.mutable_data_ptr<float>(),
-                             output_of(result.q), output_of(result.k), output_of(result.v)},
-                            device.stream());
+  launch_attention_backward(
+      {sizes_of(q, k, mask, real_keys), input_of(queries), input_of(keys), input_of(values),
+       input_of(out), input_of(gradient), log_sum_exp.const_data_ptr<float>(),
+       log2_sums.mutable_data_ptr<float>(), deltas.mutable_data_ptr<float>(), output_of(result.q),
+       output_of(result.k), output_of(result.v), limits.capability, limits.multiprocessors},
+      device.stream());
   return result;
 }
 

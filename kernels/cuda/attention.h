@@ -2,7 +2,8 @@
 
 // Attention on CUDA, forward and backward, in tiles that stay on the chip; the scores never reach memory.
 //
-// bfloat16: products by mma.sync m16n8k16 with float32 sums (sm_80 and later). float32: each value is split into three
+// bfloat16: products by mma.sync m16n8k16 with float32 sums (sm_80 and later), by wgmma on sm_90a (its backward pass: head
+// widths up to 64). float32: each value is split into three
 // bfloat16 parts that together keep its 24 bits, and a product is the six products of parts above 2^-24: as exact as float32
 // multiply-adds, on the same code.
 //
@@ -54,15 +55,17 @@ struct AttentionBackwardArguments {
   AttentionSizes sizes;
   AttentionInput q, k, v, out, grad;  // grad is of the loss in out
   const float* log_sum_exp;           // (B, H, N)
-  float* delta;                       // (B, H, N) scratch: grad . out of each row
+  float *log2_sums, *deltas;          // (B, H, N) scratch: log_sum_exp / log(2), and grad . out
   AttentionOutput grad_q, grad_k, grad_v;
+  int capability, multiprocessors;
 };
 
 /// throws   Error(kInternal) when a launch fails
 void launch_attention_forward(const AttentionForwardArguments& arguments, Stream stream);
 void launch_attention_backward(const AttentionBackwardArguments& arguments, Stream stream);
 
-/// launch_attention_forward's choice for bfloat16 on capability 90 (sm_90a).
+/// Their choices for bfloat16 on capability 90 (sm_90a); the second for widths up to 64, after D and the sums are known.
 void launch_attention_forward_sm90(const AttentionForwardArguments& arguments, Stream stream);
+void launch_attention_backward_sm90(const AttentionBackwardArguments& arguments, Stream stream);
 
 }  // namespace lexel::kernels::cuda

@@ -43,7 +43,8 @@ struct Shared {
   }
 };
 
-/// D of each query row, one warp a row.
+/// D of each query row, and the log of its sum in powers of two: infinity, which makes each weight 0, where nothing is seen.
+/// One warp a row.
 template <class T>
 __global__ void attention_delta(AttentionBackwardArguments a, AttentionProblem p, int64_t rows) {
   const int64_t row = (int64_t{blockIdx.x} * kDeltaThreads + threadIdx.x) / kWarp;
@@ -68,12 +69,10 @@ __global__ void attention_delta(AttentionBackwardArguments a, AttentionProblem p
   for (int offset = kWarp / 2; offset > 0; offset /= 2) {
     sum += __shfl_xor_sync(kAllLanes, sum, offset);
   }
-  if (lane == 0) a.delta[row] = sum;
-}
-
-/// The log of a row's sum in powers of two; infinity, which makes each weight 0, where nothing is seen.
-__device__ inline float log2_sum(float log_sum_exp) {
-  return log_sum_exp == -INFINITY ? INFINITY : log_sum_exp * kLog2OfE;
+  if (lane != 0) return;
+  a.deltas[row] = sum;
+  const float log_sum = a.log_sum_exp[row];
+  a.log2_sums[row] = log_sum == -INFINITY ? INFINITY : log_sum * kLog2OfE;
 }
 
 template <class T, int kWidth>
@@ -89,30 +88,13 @@ __global__ void __launch_bounds__(Shared<T, kWidth>::kThreads, 2)
   const int64_t head_index = blockIdx.x / row_tiles;  // of the keys
   const int64_t batch = head_index / p.key_heads, key_head = head_index % p.key_heads;
   const int first_key = static_cast<int>(blockIdx.x) % row_tiles * kRows;
-  const int last_key = min(first_key + kRows, p.keys) - 1;
   const bool* const key_mask = p.key_mask == nullptr ? nullptr : p.key_mask + batch * p.keys;
 
-  // The work: for each query head of the group, in order, the tiles of queries that see any of these keys.
   const int group = p.heads / p.key_heads;
-  const TileMask::Range range = p.mask.queries_of(first_key, last_key, p.queries);
-  const int begin = range.first / kColumns, end = (range.end + kColumns - 1) / kColumns;
-  struct Work {
-    int member, tile;
-  };
-  const auto next_work = [&](Work work) {
-    for (; work.member < group; ++work.member, work.tile = begin) {
-      for (; work.tile < end; ++work.tile) {
-        const int first = work.tile * kColumns;
-        if (p.mask.view(first, first + kColumns - 1, first_key, last_key) != TileView::kNone) {
-          return work;
-        }
-      }
-    }
-    return work;
-  };
-  const auto load = [&](const Work& work, int stage) {
-    const int64_t head = key_head * group + work.member;
-    const int first = work.tile * kColumns;
+  using Tiles = ColumnTiles<RowsAre::kKeys, kColumns>;
+  const auto load = [&](const Tiles& at, int stage) {
+    const int64_t head = key_head * group + at.member;
+    const int first = at.first_column();
     shared.columns(stage, 0).template load<T, kThreads>(head_of<T>(a.q, batch, head),
                                                         a.q.row_stride, first, p.queries, p.width);
     shared.columns(stage, 1).template load<T, kThreads>(
@@ -122,13 +104,11 @@ __global__ void __launch_bounds__(Shared<T, kWidth>::kThreads, 2)
   struct Statistics {
     float log2_sum, delta;
   };
-  const auto read_statistics = [&](const Work& work) {  // of the query of this thread, if any
-    const int query = work.tile * kColumns + thread;
-    if (thread >= kColumns || work.member >= group || query >= p.queries) {
-      return Statistics{INFINITY, 0.0F};
-    }
-    const int64_t row = (batch * p.heads + key_head * group + work.member) * p.queries + query;
-    return Statistics{log2_sum(a.log_sum_exp[row]), a.delta[row]};
+  const auto read_statistics = [&](const Tiles& at) {  // of the query of this thread, if any
+    const int query = at.first_column() + thread;
+    if (thread >= kColumns || !at.left() || query >= p.queries) return Statistics{INFINITY, 0.0F};
+    const int64_t row = (batch * p.heads + key_head * group + at.member) * p.queries + query;
+    return Statistics{a.log2_sums[row], a.deltas[row]};
   };
   const auto store_statistics = [&](const Statistics& statistics, int stage) {
     if (thread >= kColumns) return;
@@ -141,45 +121,41 @@ __global__ void __launch_bounds__(Shared<T, kWidth>::kThreads, 2)
   const float scale = p.scale * kLog2OfE;
   float k_sums[kWidth / 8][4] = {}, v_sums[kWidth / 8][4] = {};
 
-  Work work = next_work({0, begin});
+  Tiles tiles(p, first_key, kRows);
   k.template load<T, kThreads>(head_of<T>(a.k, batch, key_head), a.k.row_stride, first_key, p.keys,
                                p.width);
   v.template load<T, kThreads>(head_of<T>(a.v, batch, key_head), a.v.row_stride, first_key, p.keys,
                                p.width);
   if (kStages == 2) {
-    if (work.member < group) load(work, 0);
+    if (tiles.left()) load(tiles, 0);
     ptx::close_copy_group();
-    store_statistics(read_statistics(work), 0);
+    store_statistics(read_statistics(tiles), 0);
   }
-  for (int stage = 0; work.member < group; stage ^= kStages - 1) {
-    const Work following = next_work({work.member, work.tile + 1});
-    Statistics
-        statistics{};  // of the following tile: asked for before the products, kept after them
+  for (int stage = 0; tiles.left(); stage ^= kStages - 1) {
+    const int first_query = tiles.first_column();
+    Statistics statistics{};  // of the tile after: asked for before the products, kept after them
     if (kStages == 2) {
+      tiles.advance();
       ptx::wait_for_copies<0>();
       __syncthreads();
-      if (following.member < group) load(following, stage ^ 1);
+      if (tiles.left()) load(tiles, stage ^ 1);
       ptx::close_copy_group();
-      statistics = read_statistics(following);
+      statistics = read_statistics(tiles);
     } else {
       __syncthreads();
-      load(work, 0);
-      store_statistics(read_statistics(work), 0);
+      load(tiles, 0);
+      store_statistics(read_statistics(tiles), 0);
       __syncthreads();
+      tiles.advance();
     }
 
-    const int first_query = work.tile * kColumns;
-    const TileView view =
-        p.mask.view(first_query, first_query + kColumns - 1, warp_key, warp_key + kWarpRows - 1);
-    if (view != TileView::kNone && warp_key < p.keys) {
+    if (warp_key < p.keys && p.mask.view(first_query, first_query + kColumns - 1, warp_key,
+                                         warp_key + kWarpRows - 1) != TileView::kNone) {
       const auto q = shared.columns(stage, 0), grad = shared.columns(stage, 1);
       float weights[kColumns / 8][4], slopes[kColumns / 8][4];
       multiply_rows(weights, k, warp_row, q);
       multiply_rows(slopes, v, warp_row, grad);
-      if (view == TileView::kPart || key_mask != nullptr || warp_key + kWarpRows > p.keys) {
-        const SeenBits seen = seen_by_queries<kColumns>(p, key_mask, warp_key, first_query);
-        hide_unseen(weights, seen, -INFINITY);
-      }
+      hide_unseen<RowsAre::kKeys, kColumns>(weights, p, key_mask, warp_key, first_query);
       const float* const log2_sums = shared.statistics(stage, 0) + thread % 4 * 2;
       const float* const deltas = shared.statistics(stage, 1) + thread % 4 * 2;
 #pragma unroll
@@ -195,7 +171,6 @@ __global__ void __launch_bounds__(Shared<T, kWidth>::kThreads, 2)
       accumulate(k_sums, slopes, q);
     }
     if (kStages == 2) store_statistics(statistics, stage ^ 1);
-    work = following;
   }
   ptx::wait_for_copies<0>();
 
@@ -219,22 +194,11 @@ __global__ void __launch_bounds__(Shared<T, kWidth>::kThreads, 2)
   const int64_t batch = head_index / p.heads, head = head_index % p.heads;
   const int64_t key_head = head / (p.heads / p.key_heads);
   const int first_query = (row_tiles - 1 - static_cast<int>(blockIdx.x) % row_tiles) * kRows;
-  const int last_query = min(first_query + kRows, p.queries) - 1;
   const T* const keys = head_of<T>(a.k, batch, key_head);
   const T* const values = head_of<T>(a.v, batch, key_head);
   const bool* const key_mask = p.key_mask == nullptr ? nullptr : p.key_mask + batch * p.keys;
 
-  const TileMask::Range range = p.mask.keys_of(first_query, last_query, p.keys);
-  const int end = (range.end + kColumns - 1) / kColumns;
-  const auto next_tile = [&](int tile) {
-    while (tile < end && p.mask.view(first_query, last_query, tile * kColumns,
-                                     tile * kColumns + kColumns - 1) == TileView::kNone) {
-      ++tile;
-    }
-    return tile;
-  };
-  const auto load = [&](int tile, int stage) {
-    const int first = tile * kColumns;
+  const auto load = [&](int first, int stage) {
     shared.columns(stage, 0).template load<T, kThreads>(keys, a.k.row_stride, first, p.keys,
                                                         p.width);
     shared.columns(stage, 1).template load<T, kThreads>(values, a.v.row_stride, first, p.keys,
@@ -249,46 +213,43 @@ __global__ void __launch_bounds__(Shared<T, kWidth>::kThreads, 2)
   for (int half = 0; half < 2; ++half) {
     const int query = warp_query + static_cast<int>(threadIdx.x) % kWarp / 4 + 8 * half;
     if (query >= p.queries) continue;
-    log2_sums[half] = log2_sum(a.log_sum_exp[head_index * p.queries + query]);
-    deltas[half] = a.delta[head_index * p.queries + query];
+    log2_sums[half] = a.log2_sums[head_index * p.queries + query];
+    deltas[half] = a.deltas[head_index * p.queries + query];
   }
   float sums[kWidth / 8][4] = {};
 
-  int tile = next_tile(range.first / kColumns);
+  ColumnTiles<RowsAre::kQueries, kColumns> tiles(p, first_query, kRows);
   q.template load<T, kThreads>(head_of<T>(a.q, batch, head), a.q.row_stride, first_query, p.queries,
                                p.width);
   grad.template load<T, kThreads>(head_of<T>(a.grad, batch, head), a.grad.row_stride, first_query,
                                   p.queries, p.width);
   if (kStages == 2) {
-    if (tile < end) load(tile, 0);
+    if (tiles.left()) load(tiles.first_column(), 0);
     ptx::close_copy_group();
   }
-  for (int stage = 0; tile < end; stage ^= kStages - 1) {
-    const int following = next_tile(tile + 1);
+  for (int stage = 0; tiles.left(); stage ^= kStages - 1) {
+    const int first_key = tiles.first_column();
+    tiles.advance();
     if (kStages == 2) {
       ptx::wait_for_copies<0>();
       __syncthreads();
-      if (following < end) load(following, stage ^ 1);
+      if (tiles.left()) load(tiles.first_column(), stage ^ 1);
       ptx::close_copy_group();
     } else {
       __syncthreads();
-      load(tile, 0);
+      load(first_key, 0);
       __syncthreads();
     }
-
-    const int first_key = tile * kColumns;
-    tile = following;
-    const TileView view =
-        p.mask.view(warp_query, warp_query + kWarpRows - 1, first_key, first_key + kColumns - 1);
-    if (view == TileView::kNone || warp_query >= p.queries) continue;
+    if (warp_query >= p.queries || p.mask.view(warp_query, warp_query + kWarpRows - 1, first_key,
+                                               first_key + kColumns - 1) == TileView::kNone) {
+      continue;
+    }
 
     const auto k = shared.columns(stage, 0), v = shared.columns(stage, 1);
     float weights[kColumns / 8][4], slopes[kColumns / 8][4];
     multiply_rows(weights, q, warp_row, k);
     multiply_rows(slopes, grad, warp_row, v);
-    if (view == TileView::kPart || key_mask != nullptr || first_key + kColumns > p.keys) {
-      hide_unseen(weights, seen_keys<kColumns>(p, key_mask, warp_query, first_key), -INFINITY);
-    }
+    hide_unseen<RowsAre::kQueries, kColumns>(weights, p, key_mask, warp_query, first_key);
 #pragma unroll
     for (int n = 0; n < kColumns / 8; ++n) {
 #pragma unroll
@@ -305,29 +266,30 @@ __global__ void __launch_bounds__(Shared<T, kWidth>::kThreads, 2)
                         p.queries, p.width, sums, {p.scale, p.scale});
 }
 
+template <class T>
+void launch_delta(const AttentionBackwardArguments& a, Stream stream) {
+  constexpr int kRowsOfBlock = kDeltaThreads / kWarp;
+  const int64_t rows = a.sizes.batch * a.sizes.heads * a.sizes.queries;
+  if (rows == 0) return;
+  launch("attention_delta", attention_delta<T>,
+         {static_cast<unsigned>((rows + kRowsOfBlock - 1) / kRowsOfBlock), kDeltaThreads}, stream,
+         a, problem_of(a.sizes), rows);
+}
+
 template <class T, int kWidth>
 void launch_width(const AttentionBackwardArguments& a, Stream stream) {
   using Layout = Shared<T, kWidth>;
   const AttentionSizes& sizes = a.sizes;
-  const AttentionProblem problem = problem_of(sizes);
-  const auto blocks = [](int64_t rows, int64_t heads) {
-    return static_cast<unsigned>((rows + Layout::kRows - 1) / Layout::kRows * heads);
+  const auto start = [&](const char* name, auto kernel, int64_t rows, int64_t heads) {
+    const int64_t blocks = (rows + Layout::kRows - 1) / Layout::kRows * heads;
+    if (blocks == 0) return;
+    launch(name, kernel, {static_cast<unsigned>(blocks), Layout::kThreads, Layout::kBytes}, stream,
+           a, problem_of(sizes));
   };
-  const int64_t rows = sizes.batch * sizes.heads * sizes.queries;
-  if (rows > 0) {
-    constexpr int kRowsOfBlock = kDeltaThreads / kWarp;
-    launch("attention_delta", attention_delta<T>,
-           {static_cast<unsigned>((rows + kRowsOfBlock - 1) / kRowsOfBlock), kDeltaThreads}, stream,
-           a, problem, rows);
-    launch("attention_backward_queries", attention_backward_queries<T, kWidth>,
-           {blocks(sizes.queries, sizes.batch * sizes.heads), Layout::kThreads, Layout::kBytes},
-           stream, a, problem);
-  }
-  if (sizes.batch * sizes.key_heads * sizes.keys > 0) {
-    launch("attention_backward_keys", attention_backward_keys<T, kWidth>,
-           {blocks(sizes.keys, sizes.batch * sizes.key_heads), Layout::kThreads, Layout::kBytes},
-           stream, a, problem);
-  }
+  start("attention_backward_queries", attention_backward_queries<T, kWidth>, sizes.queries,
+        sizes.batch * sizes.heads);
+  start("attention_backward_keys", attention_backward_keys<T, kWidth>, sizes.keys,
+        sizes.batch * sizes.key_heads);
 }
 
 }  // namespace
@@ -335,9 +297,15 @@ void launch_width(const AttentionBackwardArguments& a, Stream stream) {
 void launch_attention_backward(const AttentionBackwardArguments& a, Stream stream) {
   const bool narrow = a.sizes.width <= 64;
   if (a.sizes.bfloat16) {
-    narrow ? launch_width<__nv_bfloat16, 64>(a, stream)
-           : launch_width<__nv_bfloat16, 128>(a, stream);
+    launch_delta<__nv_bfloat16>(a, stream);
+    if (a.capability == 90 && narrow) {
+      launch_attention_backward_sm90(a, stream);
+    } else {
+      narrow ? launch_width<__nv_bfloat16, 64>(a, stream)
+             : launch_width<__nv_bfloat16, 128>(a, stream);
+    }
   } else {
+    launch_delta<float>(a, stream);
     narrow ? launch_width<float, 64>(a, stream) : launch_width<float, 128>(a, stream);
   }
 }

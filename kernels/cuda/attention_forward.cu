@@ -39,24 +39,13 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int row_tiles = (p.queries + kRows - 1) / kRows;
   const int64_t head_index = blockIdx.x / row_tiles;
   const int first_query = (row_tiles - 1 - static_cast<int>(blockIdx.x) % row_tiles) * kRows;
-  const int last_query = min(first_query + kRows, p.queries) - 1;
   const int64_t batch = head_index / p.heads, head = head_index % p.heads;
   const int64_t key_head = head / (p.heads / p.key_heads);
   const T* const keys = head_of<T>(a.k, batch, key_head);
   const T* const values = head_of<T>(a.v, batch, key_head);
   const bool* const key_mask = p.key_mask == nullptr ? nullptr : p.key_mask + batch * p.keys;
 
-  const TileMask::Range range = p.mask.keys_of(first_query, last_query, p.keys);
-  const int end = (range.end + kColumns - 1) / kColumns;
-  const auto next_tile = [&](int tile) {
-    while (tile < end && p.mask.view(first_query, last_query, tile * kColumns,
-                                     tile * kColumns + kColumns - 1) == TileView::kNone) {
-      ++tile;
-    }
-    return tile;
-  };
-  const auto load = [&](int tile, int stage) {
-    const int first = tile * kColumns;
+  const auto load = [&](int first, int stage) {
     stage_of(stage, 0).template load<T, kThreads>(keys, a.k.row_stride, first, p.keys, p.width);
     stage_of(stage, 1).template load<T, kThreads>(values, a.v.row_stride, first, p.keys, p.width);
   };
@@ -67,38 +56,34 @@ __global__ void __launch_bounds__(kThreads, 2)
   float sums[kWidth / 8][4] = {};
   RunningSoftmax softmax;
 
-  int tile = next_tile(range.first / kColumns);
+  ColumnTiles<RowsAre::kQueries, kColumns> tiles(p, first_query, kRows);
   q.template load<T, kThreads>(head_of<T>(a.q, batch, head), a.q.row_stride, first_query, p.queries,
                                p.width);
   if (kStages == 2) {
-    if (tile < end) load(tile, 0);
+    if (tiles.left()) load(tiles.first_column(), 0);
     ptx::close_copy_group();
   }
-  for (int stage = 0; tile < end; stage ^= kStages - 1) {
-    const int following = next_tile(tile + 1);
+  for (int stage = 0; tiles.left(); stage ^= kStages - 1) {
+    const int first_key = tiles.first_column();
+    tiles.advance();
     if (kStages == 2) {
       ptx::wait_for_copies<0>();
       __syncthreads();  // the tile is here, and the one before is done with
-      if (following < end) load(following, stage ^ 1);
+      if (tiles.left()) load(tiles.first_column(), stage ^ 1);
       ptx::close_copy_group();
     } else {
       __syncthreads();
-      load(tile, 0);
+      load(first_key, 0);
       __syncthreads();
     }
-
-    const int first_key = tile * kColumns;
-    tile = following;
-    const TileView view =
-        p.mask.view(warp_query, warp_query + kWarpRows - 1, first_key, first_key + kColumns - 1);
-    if (view == TileView::kNone || warp_query >= p.queries) continue;
+    if (warp_query >= p.queries || p.mask.view(warp_query, warp_query + kWarpRows - 1, first_key,
+                                               first_key + kColumns - 1) == TileView::kNone) {
+      continue;
+    }
 
     float scores[kColumns / 8][4];
     multiply_rows(scores, q, warp_row, stage_of(stage, 0));
-    if (view == TileView::kPart || key_mask != nullptr || first_key + kColumns > p.keys) {
-      const SeenBits seen = seen_keys<kColumns>(p, key_mask, warp_query, first_key);
-      hide_unseen(scores, seen, -INFINITY);
-    }
+    hide_unseen<RowsAre::kQueries, kColumns>(scores, p, key_mask, warp_query, first_key);
     float shrink[2];
     softmax.add(scores, scale, shrink);
     scale_rows(sums, shrink);

@@ -33,6 +33,59 @@ struct AttentionProblem {
   const bool* key_mask;
 };
 
+/// What lies along the rows of a tile of scores; along its columns lies the other.
+enum class RowsAre { kQueries, kKeys };
+
+template <RowsAre kRowsAre>
+__device__ inline TileView view_of(const AttentionProblem& p, int first_row, int last_row,
+                                   int first_column, int last_column) {
+  return kRowsAre == RowsAre::kQueries
+             ? p.mask.view(first_row, last_row, first_column, last_column)
+             : p.mask.view(first_column, last_column, first_row, last_row);
+}
+
+/// The tiles of kColumns columns that hold something seen of the rows first_row .. first_row + rows - 1, one after another:
+/// tiles of keys; or, of each query head that reads these keys, tiles of queries.
+template <RowsAre kRowsAre, int kColumns>
+struct ColumnTiles {
+  const AttentionProblem& p;
+  int first_row, last_row, begin, end;
+  int tile;
+  int member = 0;  // which of the query heads that read these keys
+
+  __device__ ColumnTiles(const AttentionProblem& problem, int first, int rows)
+      : p(problem), first_row(first) {
+    constexpr bool kQueries = kRowsAre == RowsAre::kQueries;
+    last_row = min(first + rows, kQueries ? p.queries : p.keys) - 1;
+    const TileMask::Range range = kQueries ? p.mask.keys_of(first_row, last_row, p.keys)
+                                           : p.mask.queries_of(first_row, last_row, p.queries);
+    begin = tile = range.first / kColumns;
+    end = (range.end + kColumns - 1) / kColumns;
+    skip();
+  }
+  __device__ bool left() const { return member < members(); }
+  __device__ int first_column() const { return tile * kColumns; }
+  __device__ void advance() {
+    ++tile;
+    skip();
+  }
+
+ private:
+  __device__ int members() const {
+    return kRowsAre == RowsAre::kQueries ? 1 : p.heads / p.key_heads;
+  }
+  __device__ void skip() {
+    for (; left(); ++member, tile = begin) {
+      for (; tile < end; ++tile) {
+        if (view_of<kRowsAre>(p, first_row, last_row, first_column(),
+                              first_column() + kColumns - 1) != TileView::kNone) {
+          return;
+        }
+      }
+    }
+  }
+};
+
 /// bfloat16 parts of a value: one of a bfloat16, three of a float32 (8 bits of the 24 each).
 template <class T>
 constexpr int kPartsOf = sizeof(T) == 4 ? 3 : 1;
@@ -240,17 +293,32 @@ __device__ inline SeenBits seen_by_queries(const AttentionProblem& p, const bool
   return result;
 }
 
-/// Writes `hidden` over the scores that do not count.
-template <int kPieces>
-__device__ inline void hide_unseen(float (&scores)[kPieces][4], const SeenBits& seen,
-                                   float hidden) {
-  const int column = static_cast<int>(threadIdx.x) % 4 * 2;
-  const uint64_t mine[2] = {seen.of_half[0] >> column, seen.of_half[1] >> column};
+/// Writes -infinity over the scores of a warp's 16 rows that do not count.
+template <RowsAre kRowsAre, int kColumns>
+__device__ inline void hide_unseen(float (&scores)[kColumns / 8][4], const AttentionProblem& p,
+                                   const bool* key_mask, int first_row, int first_column) {
+  constexpr bool kQueries = kRowsAre == RowsAre::kQueries;
+  const TileView view = view_of<kRowsAre>(p, first_row, first_row + kWarpRows - 1, first_column,
+                                          first_column + kColumns - 1);
+  const int end_key = kQueries ? first_column + kColumns : first_row + kWarpRows;
+  if (view == TileView::kAll && key_mask == nullptr && end_key <= p.keys) return;
+  constexpr int kPart = kColumns < 64 ? kColumns : 64;  // SeenBits are of 64 columns
 #pragma unroll
-  for (int n = 0; n < kPieces; ++n) {
+  for (int part = 0; part < kColumns; part += kPart) {
+    SeenBits seen;
+    if constexpr (kQueries) {
+      seen = seen_keys<kPart>(p, key_mask, first_row, first_column + part);
+    } else {
+      seen = seen_by_queries<kPart>(p, key_mask, first_row, first_column + part);
+    }
+    const int column = static_cast<int>(threadIdx.x) % 4 * 2;
+    const uint64_t mine[2] = {seen.of_half[0] >> column, seen.of_half[1] >> column};
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if ((mine[i / 2] >> (n * 8 + i % 2) & 1U) == 0) scores[n][i] = hidden;
+    for (int n = 0; n < kPart / 8; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        if ((mine[i / 2] >> (n * 8 + i % 2) & 1U) == 0) scores[part / 8 + n][i] = -INFINITY;
+      }
     }
   }
 }

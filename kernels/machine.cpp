@@ -1,5 +1,6 @@
 #include "kernels/machine.h"
 
+#include "kernels/cpu/attention.h"
 #include "kernels/cpu/codebook_lookup.h"
 #include "kernels/cpu/machine.h"
 
@@ -13,6 +14,7 @@ Machine machine() {
 std::vector<KernelPath> kernel_paths() {
   return {
       {"codebook_lookup", cpu::codebook_lookup_path()},
+      {"attention", cpu::attention_path()},
   };
 }
 

@@ -6,8 +6,11 @@
 #include <cmath>
 #include <hwy/aligned_allocator.h>
 #include <limits>
+#include <string>
+#include <vector>
 
 #include "kernels/cpu/attention_tile.h"
+#include "kernels/cpu/machine.h"
 
 namespace lexel::kernels::cpu {
 namespace {
@@ -218,6 +221,11 @@ AttentionGradients attention_backward(const at::Tensor& grad, const at::Tensor& 
     }
   });
   return result;
+}
+
+std::string attention_path() {
+  const std::string tiles = std::string("float32 tiles (") + vector_target_name() + ")";
+  return has_amx_bf16() ? tiles + "; bfloat16 without a mask: LibTorch's AMX products" : tiles;
 }
 
 }  // namespace lexel::kernels::cpu

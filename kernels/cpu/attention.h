@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <string>
 
 #include "kernels/attention_mask.h"
 #include "kernels/cuda/table.h"
@@ -16,5 +17,8 @@ AttentionGradients attention_backward(const at::Tensor& grad, const at::Tensor& 
                                       const at::Tensor& k, const at::Tensor& v,
                                       const AttentionForward& forward, const AttentionMask& mask,
                                       const at::Tensor& key_mask);
+
+/// What attention runs on this CPU, for people.
+std::string attention_path();
 
 }  // namespace lexel::kernels::cpu

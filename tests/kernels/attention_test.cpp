@@ -177,14 +177,21 @@ Results results_of(Attention function, const Inputs& inputs, const AttentionMask
   return {out.detach().cpu(), q.grad().cpu(), k.grad().cpu(), v.grad().cpu()};
 }
 
-/// `check(results)` with the CPU's code for each instruction set, and the GPU where there is one.
+/// `check(results)` with the code that this CPU runs, and the GPU where there is one.
 template <class Check>
-void on_every_path(const Inputs& inputs, const AttentionMask& mask, Check&& check) {
-  tests::on_every_target([&] { check(results_of(attention, inputs, mask)); });
+void on_this_machine(const Inputs& inputs, const AttentionMask& mask, Check&& check) {
+  check(results_of(attention, inputs, mask));
   if (tests::kHasGpu) {
     SCOPED_TRACE("GPU");
     check(results_of(attention, inputs, mask, at::kCUDA));
   }
+}
+
+/// The same with the CPU's code for each instruction set.
+template <class Check>
+void on_every_path(const Inputs& inputs, const AttentionMask& mask, Check&& check) {
+  tests::on_every_target([&] { check(results_of(attention, inputs, mask)); });
+  on_this_machine(inputs, mask, check);
 }
 
 double largest(const at::Tensor& x) { return x.abs().max().item<double>(); }
@@ -245,11 +252,17 @@ TEST(Attention, Bfloat16EqualsTheReferenceWithItsGradients) {
     SCOPED_TRACE(c.name);
     const Inputs inputs = inputs_of(c, at::kBFloat16);
     const Results wanted = results_of(attention_reference, inputs, c.mask);
-    on_every_path(inputs, c.mask, [&](const Results& got) {
+    const auto check = [&](const Results& got) {
       EXPECT_EQ(got.out.scalar_type(), at::kBFloat16);
       EXPECT_EQ(got.q.scalar_type(), at::kBFloat16);
       expect_results(got, wanted, inputs, 0.015);
-    });
+    };
+    // Only reading and writing differ from float32: two cases for all instruction sets.
+    if (c.name == "causal, padded" || c.name == "full, odd width") {
+      on_every_path(inputs, c.mask, check);
+    } else {
+      on_this_machine(inputs, c.mask, check);
+    }
   }
 }
 

@@ -14,8 +14,11 @@ namespace {
 /// Whether candidates by tensor cores, and packing the codes for them, are less work than float32 products.
 bool worth_tensor_cores(const CodebookLookupArguments& arguments, const DeviceLimits& limits) {
   constexpr int64_t kFewRows = 64, kFewCodes = 256;
-  return limits.capability == 90 && arguments.top_k == 1 && arguments.width <= kMaxTensorWidth &&
-         arguments.num_rows >= kFewRows && arguments.num_codes >= kFewCodes;
+  const int64_t widest = limits.capability == 90   ? kMaxWidthSm90
+                         : limits.capability >= 80 ? kMaxWidthMma
+                                                   : 0;
+  return arguments.top_k == 1 && arguments.width <= widest && arguments.num_rows >= kFewRows &&
+         arguments.num_codes >= kFewCodes;
 }
 
 }  // namespace
@@ -76,7 +79,9 @@ CodebookMatch codebook_lookup(const at::Tensor& rows, const at::Tensor& codes,
   scratch.hard_rows = hard_rows.mutable_data_ptr<int64_t>();
   launch_code_bias(arguments, scratch.extents, device.stream());
   launch_pack_codes(arguments, scratch, device.stream());
-  launch_candidates_sm90(arguments, scratch, limits.multiprocessors, device.stream());
+  const auto launch_candidates =
+      limits.capability == 90 ? launch_candidates_sm90 : launch_candidates_mma;
+  launch_candidates(arguments, scratch, limits.multiprocessors, device.stream());
   launch_hard_rows(arguments, scratch, limits.multiprocessors, device.stream());
   return match;
 }

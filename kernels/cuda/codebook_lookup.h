@@ -68,12 +68,16 @@ void launch_nearest_codes(const CodebookLookupArguments& arguments, Stream strea
 void launch_pack_codes(const CodebookLookupArguments& arguments,
                        const CodebookTensorScratch& scratch, Stream stream);
 
-/// After launch_pack_codes, top_k = 1, D <= kMaxTensorWidth: candidates by float16 products, winners by float32. Rows
-/// with too many candidates are listed for launch_hard_rows, which comes after.
-constexpr int64_t kMaxTensorWidth = 512;
+/// After launch_pack_codes, top_k = 1: candidates by float16 products, winners by float32. Rows with too many candidates
+/// are listed for launch_hard_rows, which comes after. The first needs capability 9.0 and D <= kMaxWidthSm90, the second
+/// 8.0 or more and D <= kMaxWidthMma.
+constexpr int64_t kMaxWidthSm90 = 512, kMaxWidthMma = 256;
 void launch_candidates_sm90(const CodebookLookupArguments& arguments,
                             const CodebookTensorScratch& scratch, int multiprocessors,
                             Stream stream);
+void launch_candidates_mma(const CodebookLookupArguments& arguments,
+                           const CodebookTensorScratch& scratch, int multiprocessors,
+                           Stream stream);
 void launch_hard_rows(const CodebookLookupArguments& arguments,
                       const CodebookTensorScratch& scratch, int multiprocessors, Stream stream);
 

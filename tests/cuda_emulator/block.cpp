@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <link.h>
@@ -129,10 +128,16 @@ void open_block_barrier_if_full() {
   wake(block.all);
 }
 
+struct Failed {};  // thrown by fail_kernel, so that what the thread holds is destroyed
+
 void thread_main() {
   block.me().fiber.entered();
-  (*block.work)();
+  try {
+    (*block.work)();
+  } catch (const Failed&) {
+  }
   Thread& thread = block.me();
+  if (!block.error.empty()) thread.fiber.leave();  // and is not run again
   thread.exited = true;
   ++block.exited;
   open_block_barrier_if_full();
@@ -316,8 +321,7 @@ int thread_number() { return block.current; }
 
 void fail_kernel(const std::string& why) {
   block.error = why;
-  block.me().fiber.leave();
-  std::abort();  // a failed fiber is not run again
+  throw Failed{};
 }
 
 void* dynamic_shared_memory() { return block.shared; }

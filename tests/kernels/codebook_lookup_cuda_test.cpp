@@ -34,11 +34,14 @@ void expect_same_bits(const at::Tensor& rows, const at::Tensor& codes,
     options.count = true;
     options.allowed = allowed;
     const CodebookMatch wanted = look_up(0, rows, codes, options);
-    const CodebookMatch match =
-        look_up(90, rows, codes, options, static_cast<uint64_t>(rows.size(-2)));
-    EXPECT_TRUE(at::equal(match.ids, wanted.ids));
-    EXPECT_TRUE(at::equal(match.score.nan_to_num(-1), wanted.score.nan_to_num(-1)));
-    EXPECT_TRUE(at::equal(match.counts, wanted.counts));
+    for (const int capability : {80, 90}) {
+      SCOPED_TRACE(capability);
+      const CodebookMatch match =
+          look_up(capability, rows, codes, options, static_cast<uint64_t>(rows.size(-2)));
+      EXPECT_TRUE(at::equal(match.ids, wanted.ids));
+      EXPECT_TRUE(at::equal(match.score.nan_to_num(-1), wanted.score.nan_to_num(-1)));
+      EXPECT_TRUE(at::equal(match.counts, wanted.counts));
+    }
   }
 }
 
@@ -93,7 +96,8 @@ TEST(CodebookLookupTensor, EqualAndHiddenAndBrokenCodes) {
 }
 
 /// How many rows the candidates did not decide.
-int64_t count_hard_rows(const at::Tensor& rows, const at::Tensor& codes, CodeMetric metric) {
+int64_t count_hard_rows(bool sm90, const at::Tensor& rows, const at::Tensor& codes,
+                        CodeMetric metric) {
   using namespace cuda;  // NOLINT: a test of that namespace
   const int64_t num_rows = rows.size(0), num_codes = codes.size(0);
   const at::Tensor ids = at::empty({num_rows}, at::kLong), hard = at::empty({num_rows}, at::kLong);
@@ -123,15 +127,17 @@ int64_t count_hard_rows(const at::Tensor& rows, const at::Tensor& codes, CodeMet
   t.num_hard = &num_hard;
   launch_code_bias(a, t.extents, nullptr);
   launch_pack_codes(a, t, nullptr);
-  launch_candidates_sm90(a, t, 1, nullptr);
+  (sm90 ? launch_candidates_sm90 : launch_candidates_mma)(a, t, 1, nullptr);
   return num_hard;
 }
 
 TEST(CodebookLookupTensor, FewRowsAreHard) {
   const at::Tensor rows = random_tensor(10, {256, 32}), codes = random_tensor(11, {2048, 32});
-  EXPECT_LE(count_hard_rows(rows, codes, CodeMetric::kCosine), 8);
-  EXPECT_LE(count_hard_rows(rows, codes, CodeMetric::kL2), 8);
-  EXPECT_EQ(count_hard_rows(rows, at::ones({2048, 32}), CodeMetric::kL2), 256);
+  for (const bool sm90 : {false, true}) {
+    EXPECT_LE(count_hard_rows(sm90, rows, codes, CodeMetric::kCosine), 8);
+    EXPECT_LE(count_hard_rows(sm90, rows, codes, CodeMetric::kL2), 8);
+    EXPECT_EQ(count_hard_rows(sm90, rows, at::ones({2048, 32}), CodeMetric::kL2), 256);
+  }
 }
 
 }  // namespace

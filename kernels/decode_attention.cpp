@@ -180,6 +180,10 @@ KvCache make_kv_cache(int64_t batch, int64_t heads, int64_t capacity, int64_t wi
     cache.key_scales = at::zeros({batch, heads, capacity}, options.dtype(at::kFloat));
     cache.value_scales = at::zeros({batch, heads, capacity}, options.dtype(at::kFloat));
   }
+  if (device.is_cuda()) {
+    constexpr int64_t kGroups = 8;  // of 4 query heads that share a key head
+    cache.arrivals = at::zeros({batch, heads, kGroups}, options.dtype(at::kInt));
+  }
   return cache;
 }
 

@@ -11,6 +11,9 @@ struct KvCache {
   at::Tensor keys, values;  // (B, G, T, d) float32, bfloat16 or int8
   at::Tensor key_scales,
       value_scales;  // (B, G, T) float32, only of int8: a vector is its scale times its int8
+  at::Tensor
+      arrivals;  // int32 zeros, CUDA only: where the blocks of a row count each other. Without it each
+                 // call makes its own; one stream at a time works on a cache
 };
 
 /// A cache of zeros.

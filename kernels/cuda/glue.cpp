@@ -8,6 +8,11 @@ CudaKernels make_table(int (*device_count)()) {
   table.device_count = device_count;
 
   table.codebook_lookup = codebook_lookup;
+  table.append_to_cache = append_to_cache;
+  table.decode_attention = decode_attention;
+  table.lay_out_weights = lay_out_weights;
+  table.weight_rows = weight_rows;
+  table.linear_decode = linear_decode;
   table.sample = sample;
 
   table.attention_forward = attention_forward;

@@ -16,6 +16,16 @@ AttentionGradients attention_backward(const at::Tensor& grad, const at::Tensor& 
                                       const at::Tensor& key_mask);
 void adamw(const at::Tensor& where, std::span<const AdamWPart> parts);
 
+void append_to_cache(KvCache& cache, const at::Tensor& k, const at::Tensor& v,
+                     const at::Tensor& positions);
+at::Tensor decode_attention(const at::Tensor& q, const KvCache& cache, const at::Tensor& lengths,
+                            const AttentionMask& mask);
+
+DecodeWeights lay_out_weights(const DecodeWeights& rows);
+DecodeWeights weight_rows(const DecodeWeights& weights);
+at::Tensor linear_decode(const at::Tensor& x, const DecodeWeights& weights,
+                         const LinearDecodeOptions& options);
+
 Drawn sample(const at::Tensor& logits, const at::Tensor& unconditional, const at::Tensor& pictures,
              const at::Tensor& positions, const SamplingOptions& options);
 

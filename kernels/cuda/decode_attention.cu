@@ -323,7 +323,8 @@ void launch_queries(const DecodeAttentionArguments& a, Stream stream) {
   if (shared_heads == 1) {
     launch("decode_attention", attend<T, kSize, 1, kDepth>, shape(1), stream, a, split);
   } else {
-    launch("decode_attention", attend<T, kSize, kSharingHeads, kDepth>, shape(kSharingHeads),
+    constexpr int kFewer = kSize == 16 ? kDepth / 2 : kDepth;  // as many as the registers hold
+    launch("decode_attention", attend<T, kSize, kSharingHeads, kFewer>, shape(kSharingHeads),
            stream, a, split);
   }
 }

@@ -291,7 +291,7 @@ void launch_type(const LinearDecodeArguments& a, Stream stream) {
   if (a.batch == 2) return launch_batch<T, 2, 2, 4>(a, stream);
   if (a.batch <= 4) return launch_batch<T, 4, 2, 4>(a, stream);
   if (a.batch <= 8) return launch_batch<T, 8, 4, 2>(a, stream);
-  launch_batch<T, 16, 4, 2>(a, stream);
+  launch_batch<T, 16, 4, sizeof(T) == 1 ? 1 : 2>(a, stream);  // as many as the registers hold
 }
 
 }  // namespace

@@ -41,7 +41,7 @@ void check_arguments(const char* function, const at::Tensor& output, const at::T
 
 LogitLaplace compute(const at::Tensor& output, const at::Tensor& images, bool with_gradient) {
   if (const CudaKernels* const cuda = cuda_kernels_for(output)) {
-    return cuda->logit_laplace(output, images);
+    return cuda->logit_laplace(output, images, with_gradient);
   }
   LogitLaplace result{at::empty({}, output.options()),
                       with_gradient ? at::empty_like(output) : at::Tensor()};

@@ -18,6 +18,9 @@ CudaKernels make_table(int (*device_count)()) {
   table.attention_forward = attention_forward;
   table.attention_backward = attention_backward;
   table.adamw = adamw;
+  table.adafactor = adafactor;
+  table.logit_laplace = logit_laplace;
+  table.upfirdn2d = upfirdn2d;
 
   return table;
 }

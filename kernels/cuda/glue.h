@@ -15,6 +15,9 @@ AttentionGradients attention_backward(const at::Tensor& grad, const at::Tensor& 
                                       const AttentionForward& forward, const AttentionMask& mask,
                                       const at::Tensor& key_mask);
 void adamw(const at::Tensor& where, std::span<const AdamWPart> parts);
+void adafactor(const at::Tensor& where, const AdafactorPart& part);
+LogitLaplace logit_laplace(const at::Tensor& output, const at::Tensor& images, bool with_gradient);
+void upfirdn2d(const at::Tensor& x, const UpfirdnPart& part, const at::Tensor& result);
 
 void append_to_cache(KvCache& cache, const at::Tensor& k, const at::Tensor& v,
                      const at::Tensor& positions);

@@ -29,7 +29,7 @@ struct AttentionGradients {
 
 struct LogitLaplace {
   at::Tensor loss;      // scalar float32
-  at::Tensor gradient;  // of the loss in `output`, its shape
+  at::Tensor gradient;  // of the loss in `output`, its shape; undefined if not wanted
 };
 
 /// How kernels/*.cpp reach CUDA: the functions of liblexel_cuda.so. Arguments are checked by the caller and lie on one
@@ -68,7 +68,8 @@ struct CudaKernels {
   void (*adamw)(const at::Tensor& where, std::span<const AdamWPart> parts);  // where: on the device
   void (*adafactor)(const at::Tensor& where, const AdafactorPart& part);
 
-  LogitLaplace (*logit_laplace)(const at::Tensor& output, const at::Tensor& images);
+  LogitLaplace (*logit_laplace)(const at::Tensor& output, const at::Tensor& images,
+                                bool with_gradient);
   void (*upfirdn2d)(const at::Tensor& x, const UpfirdnPart& part, const at::Tensor& result);
 
   GpuStopwatch (*make_stopwatch)(at::Device device, std::function<void()> work);

@@ -10,14 +10,15 @@
 #include <gtest/gtest.h>
 #include <vector>
 
+#include "tests/support/every_path.h"
 #include "tests/support/expect_error.h"
-#include "tests/support/kernel_paths.h"
 #include "tests/support/random_tensor.h"
 
 namespace lexel::kernels {
 namespace {
 
 using tests::expect_error;
+using tests::on_every_path;
 using tests::on_every_target;
 using tests::random_tensor;
 using tests::relative_difference;
@@ -74,14 +75,14 @@ at::Tensor moment_of(const AdafactorState& state) {
   return m * scales.narrow(0, 0, m.numel()).reshape(m.sizes());
 }
 
-void expect_reference(const Shape& shape, bool int8, double clip) {
+void expect_reference(const Shape& shape, bool int8, double clip, at::Device device) {
   SCOPED_TRACE(testing::Message() << at::IntArrayRef(shape) << " int8 " << int8 << " clip "
                                   << clip);
-  const at::Tensor w = random_tensor(1, shape), wanted = w.clone();
+  const at::Tensor w = random_tensor(1, shape).to(device), wanted = w.clone();
   AdafactorState state = make_adafactor_state(w, int8),
                  wanted_state = make_adafactor_state(w, int8);
   for (int64_t step = 1; step <= 4; ++step) {
-    const at::Tensor g = random_tensor(10 + static_cast<uint64_t>(step), shape);
+    const at::Tensor g = random_tensor(10 + static_cast<uint64_t>(step), shape).to(device);
     const AdafactorOptions options{
         .learning_rate = 0.01, .clip_threshold = clip, .gradient_scale = 0.7, .step = step};
     adafactor_(w, g, state, options);
@@ -102,15 +103,15 @@ void expect_reference(const Shape& shape, bool int8, double clip) {
 }
 
 TEST(Adafactor, IsTheReferenceOverAFewSteps) {
-  on_every_target([] {
+  on_every_path([](at::Device device) {
     for (const Shape& shape :
          {Shape{0}, Shape{}, Shape{1}, Shape{5}, Shape{1000}, Shape{3, 0}, Shape{7, 3},
-          Shape{33, 130}, Shape{4, 5, 3, 3}, Shape{256, 128}, Shape{300, 301}, Shape{3, 5000}}) {
+          Shape{33, 130}, Shape{4, 5, 3, 3}, Shape{256, 128}, Shape{130, 201}, Shape{3, 5000}}) {
       for (const bool int8 : {false, true}) {
-        expect_reference(shape, int8, 1.0);
-        expect_reference(shape, int8, 0.3);
+        expect_reference(shape, int8, 1.0, device);
+        expect_reference(shape, int8, 0.3, device);
       }
-      expect_reference(shape, false, 0.0);
+      expect_reference(shape, false, 0.0, device);
     }
   });
 }
@@ -137,13 +138,13 @@ TEST(Adafactor, ThreadsDoNotChangeBits) {
 }
 
 TEST(Adafactor, AGradientThatIsNotFiniteSpoilsTheTensor) {
-  on_every_target([] {
+  on_every_path([](at::Device device) {
     for (const bool int8 : {false, true}) {
       for (const double clip : {0.0, 1.0}) {
         for (const float bad : {NAN, INFINITY}) {
-          const at::Tensor w = random_tensor(1, {20, 30});
+          const at::Tensor w = random_tensor(1, {20, 30}).to(device);
           AdafactorState state = make_adafactor_state(w, int8);
-          at::Tensor g = random_tensor(2, {20, 30});
+          at::Tensor g = random_tensor(2, {20, 30}).to(device);
           g[3][4] = bad;
           adafactor_(w, g, state, {.clip_threshold = clip});
           EXPECT_EQ(w.isfinite().sum().item<int64_t>(), 0);
@@ -155,11 +156,12 @@ TEST(Adafactor, AGradientThatIsNotFiniteSpoilsTheTensor) {
 }
 
 TEST(Adafactor, ZeroGradientsLeaveOnlyDecay) {
-  on_every_target([] {
-    const at::Tensor w = at::full({4, 40}, 2.0);
+  on_every_path([](at::Device device) {
+    const at::Tensor w = at::full({4, 40}, 2.0, device);
     AdafactorState state = make_adafactor_state(w, true);
-    adafactor_(w, at::zeros({4, 40}), state, {.learning_rate = 0.1, .weight_decay = 0.5});
-    EXPECT_TRUE(at::equal(w, at::full({4, 40}, 2.0f * 0.95f)));
+    adafactor_(w, at::zeros({4, 40}, device), state, {.learning_rate = 0.1, .weight_decay = 0.5});
+    // 1 - 0.1 * 0.5 in float32, times 2.
+    EXPECT_TRUE(at::equal(w, at::full({4, 40}, 2.0f * 0.95f, device)));
     EXPECT_EQ(state.first_moment.ne(0).sum().item<int64_t>(), 0);
   });
 }

@@ -13,16 +13,16 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <vector>
 
+#include "tests/support/every_path.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/finite_difference.h"
-#include "tests/support/kernel_paths.h"
 #include "tests/support/random_tensor.h"
 
 namespace lexel::kernels {
 namespace {
 
 using tests::expect_error;
-using tests::on_every_target;
+using tests::on_every_path;
 using tests::random_tensor;
 using tests::random_uniform;
 using tests::relative_difference;
@@ -71,9 +71,10 @@ struct LossAndGradient {
 };
 
 template <class Loss>
-LossAndGradient run(Loss&& function, const at::Tensor& output, const at::Tensor& images) {
-  const at::Tensor leaf = output.detach().clone().requires_grad_();
-  const at::Tensor loss = function(leaf, images);
+LossAndGradient run(Loss&& function, const at::Tensor& output, const at::Tensor& images,
+                    at::Device device = at::kCPU) {
+  const at::Tensor leaf = output.detach().clone().to(device).requires_grad_();
+  const at::Tensor loss = function(leaf, images.to(device));
   (loss * 3).backward();
   return {loss.template item<double>(), leaf.grad()};
 }
@@ -87,12 +88,13 @@ TEST_P(LogitLaplace, IsTheReference) {
   const at::Tensor images = random_uniform(1, GetParam()) * 1.25 - 0.125;
   const at::Tensor output = random_tensor(2, maps) * 1.5;
   const LossAndGradient wanted = run(logit_laplace_loss_reference, output, images);
-  on_every_target([&] {
-    const LossAndGradient ours = run(logit_laplace_loss, output, images);
+  on_every_path([&](at::Device device) {
+    const LossAndGradient ours = run(logit_laplace_loss, output, images, device);
     // The logit, |x| <= 2.2, errs by 2 x 4 ulp of 2.3: 1e-6; 1 / b by 1 ulp. The mean's scale is that of |..| / b, about 2.
     EXPECT_NEAR(ours.loss, wanted.loss, 4e-6);
     EXPECT_LT(relative_difference(ours.gradient, wanted.gradient), 4e-6);
-    EXPECT_EQ(logit_laplace_loss(output, images).item<double>(), ours.loss);  // without gradient
+    EXPECT_EQ(logit_laplace_loss(output.to(device), images.to(device)).item<double>(),
+              ours.loss);  // without gradient
   });
 }
 
@@ -104,10 +106,10 @@ INSTANTIATE_TEST_SUITE_P(Shapes, LogitLaplace,
 TEST(LogitLaplaceKernel, ThreadsDoNotChangeBits) {
   const at::Tensor images = random_uniform(1, {3, 3, 50, 50});
   const at::Tensor output = random_tensor(2, {3, 6, 50, 50});
-  on_every_target([&] {
-    const LossAndGradient one = run(logit_laplace_loss, output, images);
+  on_every_path([&](at::Device device) {
+    const LossAndGradient one = run(logit_laplace_loss, output, images, device);
     at::set_num_threads(3);
-    const LossAndGradient three = run(logit_laplace_loss, output, images);
+    const LossAndGradient three = run(logit_laplace_loss, output, images, device);
     at::set_num_threads(1);
     EXPECT_EQ(one.loss, three.loss);
     EXPECT_TRUE(at::equal(one.gradient, three.gradient));
@@ -116,8 +118,8 @@ TEST(LogitLaplaceKernel, ThreadsDoNotChangeBits) {
 
 TEST(LogitLaplaceKernel, NoSlopeWhereThePictureIsMet) {
   const at::Tensor images = at::full({1, 3, 2, 2}, 0.5);  // logit 0
-  on_every_target([&] {
-    const LossAndGradient ours = run(logit_laplace_loss, at::zeros({1, 6, 2, 2}), images);
+  on_every_path([&](at::Device device) {
+    const LossAndGradient ours = run(logit_laplace_loss, at::zeros({1, 6, 2, 2}), images, device);
     // ln 0.5 twice: the logit is 0 exactly.
     EXPECT_EQ(ours.gradient.narrow(1, 0, 3).abs().max().item<double>(), 0.0);
     EXPECT_NEAR(ours.loss, std::log(0.5), 1e-6);
@@ -125,12 +127,13 @@ TEST(LogitLaplaceKernel, NoSlopeWhereThePictureIsMet) {
 }
 
 TEST(LogitLaplaceKernel, ANanAnywhereIsSeen) {
-  on_every_target([] {
+  on_every_path([](at::Device device) {
     for (const int64_t channel : {0, 3, 6}) {
       const at::Tensor images = random_uniform(1, {1, 3, 5, 5});
       const at::Tensor output = random_tensor(2, {1, 6, 5, 5});
       (channel == 6 ? images[0][1][2][3] : output[0][channel][2][3]).fill_(NAN);
-      EXPECT_TRUE(std::isnan(logit_laplace_loss(output, images).item<double>())) << channel;
+      const at::Tensor loss = logit_laplace_loss(output.to(device), images.to(device));
+      EXPECT_TRUE(std::isnan(loss.item<double>())) << channel;
     }
   });
 }

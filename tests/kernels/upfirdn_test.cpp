@@ -13,15 +13,15 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <vector>
 
+#include "tests/support/every_path.h"
 #include "tests/support/expect_error.h"
-#include "tests/support/kernel_paths.h"
 #include "tests/support/random_tensor.h"
 
 namespace lexel::kernels {
 namespace {
 
 using tests::expect_error;
-using tests::on_every_target;
+using tests::on_every_path;
 using tests::random_tensor;
 using tests::relative_difference;
 using Shape = std::vector<int64_t>;
@@ -92,17 +92,17 @@ Derivatives derivatives(Function&& function, const at::Tensor& x, const Case& c)
   const at::Tensor leaf = x.detach().clone().requires_grad_();
   const at::Tensor y = function(leaf, c.filter, c.options);
   if (x.numel() == 0) return {y.detach(), x, y.detach()};
-  const at::Tensor weights = random_tensor(3, y.sizes().vec()).to(y.scalar_type()).requires_grad_();
+  const at::Tensor weights = random_tensor(3, y.sizes().vec()).to(y.options()).requires_grad_();
   const at::Tensor gradient =
       torch::autograd::grad({(y * weights).sum()}, {leaf}, {}, true, /*create_graph=*/true)[0];
   const at::Tensor second = torch::autograd::grad({gradient.square().sum()}, {weights})[0];
   return {y.detach(), gradient.detach(), second};
 }
 
-void expect_reference(const Case& c, bool channels_last, at::ScalarType dtype) {
+void expect_reference(const Case& c, bool channels_last, at::ScalarType dtype, at::Device device) {
   SCOPED_TRACE(c.name + (channels_last ? ", channels-last" : "") +
                (dtype == at::kBFloat16 ? ", bfloat16" : ""));
-  at::Tensor x = random_tensor(1, c.shape).to(dtype);
+  at::Tensor x = random_tensor(1, c.shape).to(device, dtype);
   if (channels_last) x = x.contiguous(at::MemoryFormat::ChannelsLast);
   const Derivatives ours = derivatives(upfirdn2d, x, c);
   const Derivatives wanted = derivatives(upfirdn2d, x.to(at::kDouble), c);
@@ -117,19 +117,20 @@ void expect_reference(const Case& c, bool channels_last, at::ScalarType dtype) {
 }
 
 TEST(Upfirdn2d, IsTheReferenceThroughTwoDerivatives) {
-  on_every_target([] {
+  on_every_path([](at::Device device) {
     for (const Case& c : cases()) {
       for (const bool channels_last : {false, true}) {
-        expect_reference(c, channels_last, at::kFloat);
-        expect_reference(c, channels_last, at::kBFloat16);
+        expect_reference(c, channels_last, at::kFloat, device);
+        expect_reference(c, channels_last, at::kBFloat16, device);
       }
     }
   });
 }
 
 TEST(Upfirdn2d, ThreadsDoNotChangeBits) {
-  const at::Tensor x = random_tensor(1, {2, 40, 33, 31}).contiguous(at::MemoryFormat::ChannelsLast);
-  on_every_target([&] {
+  const at::Tensor input = random_tensor(1, {2, 40, 33, 31});
+  on_every_path([&](at::Device device) {
+    const at::Tensor x = input.to(device).contiguous(at::MemoryFormat::ChannelsLast);
     const UpfirdnOptions options{.padding = {2, 2, 2, 2}};
     const at::Tensor one = upfirdn2d(x, binomial(), options);
     at::set_num_threads(3);
@@ -142,12 +143,14 @@ TEST(Upfirdn2d, RoundsBfloat16ToNearestEvenAndKeepsNan) {
   const at::Tensor x =
       at::tensor({1.0f, 1.0f + 1.0f / 256, 1.0f + 3.0f / 256, -INFINITY, NAN, 3e38f});
   const at::Tensor wanted = x.to(at::kBFloat16);
-  on_every_target([&] {
+  on_every_path([&](at::Device device) {
     // Sums of halves of values that bfloat16 has give ties.
-    const at::Tensor pair = at::tensor({1.0f, 1.0078125f, 1.0234375f}).to(at::kBFloat16);
+    const at::Tensor pair = at::tensor({1.0f, 1.0078125f, 1.0234375f}).to(at::kBFloat16).to(device);
     const at::Tensor y = upfirdn2d(pair.reshape({1, 1, 1, 3}), at::full({1, 2}, 0.5f));
-    EXPECT_TRUE(at::equal(y.flatten(), at::tensor({1.00390625f, 1.015625f}).to(at::kBFloat16)));
-    const at::Tensor same = upfirdn2d(wanted.reshape({1, 1, 1, 6}), at::ones({1, 1})).flatten();
+    EXPECT_TRUE(
+        at::equal(y.flatten().cpu(), at::tensor({1.00390625f, 1.015625f}).to(at::kBFloat16)));
+    const at::Tensor same =
+        upfirdn2d(wanted.to(device).reshape({1, 1, 1, 6}), at::ones({1, 1})).flatten().cpu();
     EXPECT_TRUE(at::equal(same.narrow(0, 0, 4), wanted.narrow(0, 0, 4)));
     EXPECT_TRUE(std::isnan(same[4].item<float>()));
     EXPECT_EQ(same[5].item<float>(), wanted[5].item<float>());

@@ -52,7 +52,7 @@ Case make_case(int64_t batch, int64_t side, at::Device device) {
   // Maps and pictures read, the gradient written, and read, scaled and written by the backward pass.
   const auto values = static_cast<double>(batch * 3 * side * side);
   return {"logit_laplace", concat("forward and backward, ", batch, " x 3 x ", side, " x ", side),
-          Ceiling::kRead, (12 + 8 + 16) * values, prepare};
+          Ceiling::kUpdate, (12 + 8 + 16) * values, prepare};
 }
 
 }  // namespace

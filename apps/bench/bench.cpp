@@ -1,17 +1,12 @@
 // liblexel_bench.so: `lexel bench`, apart from the programs' library so that they do not load Google Benchmark.
 
 #include <ATen/Parallel.h>
-#include <ATen/core/grad_mode.h>
-#include <chrono>
-#include <ctime>
-#include <exception>
 #include <memory>
 
 #include "apps/bench/cases.h"
-#include "apps/bench/ceilings.h"
-#include "apps/bench/measure.h"
 #include "apps/bench/options.h"
 #include "apps/bench/report.h"
+#include "apps/bench/run.h"
 #include "apps/guarded.h"
 #include "apps/progress.h"
 #include "apps/spool.h"
@@ -21,35 +16,6 @@
 
 namespace lexel::bench {
 namespace {
-
-std::string today() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  gmtime_r(&now, &utc);
-  char text[16];
-  std::strftime(text, sizeof text, "%Y-%m-%d", &utc);
-  return text;
-}
-
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
-
-/// Makes the case's tensors, compares, then times; a failure stays in the row, so that the other cases go on.
-Row run_case(const Case& one, at::Device device, int64_t rounds) {
-  Row row;
-  row.kernel = one.kernel;
-  row.name = one.name;
-  row.ceiling = one.ceiling;
-  row.work = one.work;
-  try {
-    const Runs runs = one.prepare();
-    row.checked = runs.check();
-    row.timings = measure(runs, one.ceiling, device, rounds);
-    row.error = row.timings.front().error;
-  } catch (const std::exception& error) {
-    row.error = first_line(error.what());
-  }
-  return row;
-}
 
 /// The device of a name, whether this machine has it or not.
 at::Device named_device(const std::string& name) {
@@ -75,35 +41,26 @@ int bench_kernels(const BenchOptions& options) {
     json = std::make_unique<AtomicFile>(options.json);
   }
   Report report;
-  report.machine = cli::describe_machine();
-  report.device = device.str();
-  report.date = today();
-  if (device.is_cuda()) report.gpu = kernels::describe_gpu(device);
-  std::string wrong;
   {
-    cli::Progress progress("bench", static_cast<int64_t>(cases.size()), "cases", options.quiet);
-    for (const Case& one : cases) {
-      progress.update(static_cast<int64_t>(report.rows.size()), concat(one.kernel, " ", one.name));
-      if (!report.ceilings.contains(one.ceiling)) {
-        report.ceilings[one.ceiling] = measure_ceiling(one.ceiling, device);
-      }
-      report.rows.push_back(run_case(one, device, options.rounds));
-      const Row& row = report.rows.back();
-      if (!row.error.empty() && wrong.empty())
-        wrong = concat(row.kernel, ", ", row.name, ": ", row.error);
-    }
-    progress.update(static_cast<int64_t>(report.rows.size()));
+    const auto total = static_cast<int64_t>(cases.size());
+    cli::Progress progress("bench", total, "cases", options.quiet);
+    report = run_cases(cases, device, options.rounds, [&](size_t i) {
+      progress.update(static_cast<int64_t>(i), concat(cases[i].kernel, " ", cases[i].name));
+    });
+    progress.update(total);
   }
-  if (options.json != "-")
-    cli::write_stdout(options.markdown ? as_markdown(report) : as_text(report));
   if (options.json == "-") {
     cli::write_stdout(as_json(report));
-  } else if (json) {
+  } else {
+    cli::write_stdout(options.markdown ? as_markdown(report) : as_text(report));
+  }
+  if (json) {
     const std::string text = as_json(report);
     json->write(text.data(), text.size());
     json->commit();
   }
-  check(wrong.empty(), ErrorKind::kInternal, wrong);
+  const std::string failure = first_failure(report);
+  check(failure.empty(), ErrorKind::kInternal, failure);
   return 0;
 }
 

@@ -145,8 +145,8 @@ std::string as_text(const Report& report) {
   lines.insert(lines.begin(), kTitles);
   std::array<size_t, kTitles.size()> widths{};
   for (const Line& line : lines) {
-    if (line[2] == "FAILED") continue;  // its message may be long
-    for (size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], columns(line[i]));
+    const size_t last = line[2] == "FAILED" ? 3 : line.size();  // its message may be long
+    for (size_t i = 0; i < last; ++i) widths[i] = std::max(widths[i], columns(line[i]));
   }
   std::string text = conditions(report) + ".\n\n";
   for (const Line& line : lines) {

@@ -144,6 +144,27 @@ def attention():
     measure("attention", "conv 11 x 11, 32 x 32 tokens", "FlexAttention, block mask, compiled", flex(conv))
 
 
+def decode_attention():
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    def sdpa(backend):
+        def prepare():
+            q = torch.randn(2, 16, 1, 64, device="cuda", dtype=torch.bfloat16)
+            k, v = torch.randn(2, 2, 16, 1024, 64, device="cuda", dtype=torch.bfloat16)
+
+            def call():
+                with sdpa_kernel(backend):
+                    return F.scaled_dot_product_attention(q, k, v)
+
+            return call
+
+        return prepare
+
+    for name, backend in (("flash", SDPBackend.FLASH_ATTENTION), ("cuDNN", SDPBackend.CUDNN_ATTENTION),
+                          ("efficient", SDPBackend.EFFICIENT_ATTENTION)):
+        measure("decode_attention", "b2 h16 d64, 1024 keys, bfloat16", f"SDPA {name}", sdpa(backend))
+
+
 def adamw():
     def optimizer(**options):
         def prepare():
@@ -184,7 +205,7 @@ def sampling():
 def main():
     torch.manual_seed(1)
     torch.set_grad_enabled(False)
-    for kernel in (attention, codebook_lookup, adamw, sampling):
+    for kernel in (attention, codebook_lookup, decode_attention, adamw, sampling):
         try:
             kernel()
         except Exception as error:

@@ -38,8 +38,12 @@ Case make_case(int64_t batch, int64_t side, at::Device device) {
       const double difference =
           std::abs(loss.item<double>() -
                    kernels::logit_laplace_loss_reference(output, images).item<double>());
-      const double slope =
-          (output.grad() - wanted).abs().max().item<double>() / wanted.abs().max().item<double>();
+      at::Tensor off = (output.grad() - wanted).abs();
+      // At |.|'s corner the sign is a matter of rounding.
+      const at::Tensor x = images.clamp(0, 1).mul(0.8).add(0.1).to(at::kDouble);
+      const at::Tensor corner = (at::logit(x) - output.detach().narrow(1, 0, 3)).abs().lt(1e-5);
+      off.narrow(1, 0, 3).masked_fill_(corner, 0);
+      const double slope = off.max().item<double>() / wanted.abs().max().item<double>();
       check(difference < 4e-6 && slope < 4e-6, ErrorKind::kInternal,
             "logit_laplace_loss: ", difference, " and gradient ", slope, " from float64");
       return concat("loss within ", difference, ", gradient within ", slope, " of float64");

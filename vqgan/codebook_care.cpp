@@ -27,10 +27,6 @@ namespace {
 constexpr int64_t kBlockRows = 65536;
 constexpr int64_t kBlockPictures = 32;
 
-kernels::CodeMetric metric_of(bool spherical) {
-  return spherical ? kernels::CodeMetric::kCosine : kernels::CodeMetric::kL2;
-}
-
 at::Tensor unit(const at::Tensor& rows) {
   return rows / rows.norm(2, at::IntArrayRef{-1}, /*keepdim=*/true).clamp_min(1e-12);
 }
@@ -98,9 +94,13 @@ KMeans kmeans(const at::Tensor& rows, const KMeansOptions& options) {
                            ? plus_plus_start(data, clusters, start)
                            : data.index_select(0, draw_without_replacement(count, clusters, start));
   auto counts = at::zeros({clusters}, at::kLong);
+  kernels::LookupOptions lookup;
+  lookup.metric = options.spherical ? kernels::CodeMetric::kCosine : kernels::CodeMetric::kL2;
+  lookup.count = true;
   for (int64_t round = 0; round < options.rounds; ++round) {
-    const auto ids = kernels::codebook_lookup(data, centres, metric_of(options.spherical)).ids;
-    counts = at::bincount(ids, {}, clusters);
+    const auto match = kernels::codebook_lookup(data, centres, lookup);
+    const auto& ids = match.ids;
+    counts = match.counts;
     const auto sums = at::zeros({clusters, width}, at::kDouble);
     for (int64_t begin = 0; begin < count; begin += kBlockRows) {
       const int64_t n = std::min(kBlockRows, count - begin);

@@ -142,6 +142,26 @@ float RoundDown(double x) {
                   static_cast<float>(x - std::abs(x) * 0x1p-23));
 }
 
+/// The k-th largest of scores, padded with -infinity to whole vectors; k in 1..8.
+float KthLargest(const float* scores, int64_t count, int64_t k) {
+  const Lanes lanes;
+  float largest[8];
+  std::fill_n(largest, k, kMinusInfinity);
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const auto better = hn::Gt(hn::Load(lanes, scores + i), hn::Set(lanes, largest[k - 1]));
+    if (hn::AllFalse(lanes, better)) continue;
+    for (int64_t j = i; j < i + kLanes; ++j) {
+      if (!(scores[j] > largest[k - 1])) continue;
+      int64_t place = k - 1;
+      for (; place > 0 && scores[j] > largest[place - 1]; --place) {
+        largest[place] = largest[place - 1];
+      }
+      largest[place] = scores[j];
+    }
+  }
+  return largest[k - 1];
+}
+
 template <int64_t kRows, bool kL2>
 bool ScanRows(const float* rows, const CodesInPlay& codes, int64_t first, int64_t last,
               const Winners& winners) {
@@ -172,13 +192,10 @@ bool ScanRows(const float* rows, const CodesInPlay& codes, int64_t first, int64_
       const double margin = 3.0 * terms * 0x1p-24 * largest +
                             4.0 * terms * 0x1p-126 * (1.0 + row_size[r] + std::sqrt(code_square));
       const float* const row_scores = scores + r * kChunkCodes;
-      Vector top = hn::Load(lanes, row_scores);
-      for (int64_t i = kLanes; i < end - begin; i += kLanes) {
-        top = hn::Max(top, hn::Load(lanes, row_scores + i));
-      }
-      const double best = hn::GetLane(hn::MaxOfLanes(lanes, top));
-      const float threshold =
-          std::max(RoundDown(best - 2.0 * margin), RoundDown(double{winners.score[r]} - margin));
+      const int64_t worst = (r + 1) * winners.top_k - 1;
+      const double best = KthLargest(row_scores, end - begin, winners.top_k);
+      const float threshold = std::max(RoundDown(best - 2.0 * margin),
+                                       RoundDown(double{winners.score[worst]} - margin));
       int64_t count = 0;
       for (int64_t i = 0; i < end - begin; i += kLanes) {
         const auto near = hn::Ge(hn::Load(lanes, row_scores + i), hn::Set(lanes, threshold));

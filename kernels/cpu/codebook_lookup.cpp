@@ -339,15 +339,16 @@ void find_in_panels(const Rows& rows, const CodesInPlay& codes, int64_t first, i
   }
 }
 
-/// Winners among panels first .. last-1, for a part of a thread.
+/// Winners among panels first .. last-1, which a thread works on; the winners hold -infinity.
 void find_in_part(const Rows& rows, const CodesInPlay& codes, int64_t first, int64_t last,
                   const Winners& winners) {
   const int64_t panel_codes = HWY_DYNAMIC_DISPATCH(TargetTiling)().panel_codes;
-  const bool scanned = forced_path != LookupPath::kPanels && winners.top_k == 1 &&
-                       rows.count <= kMaxScannedRows &&
+  const bool scanned = forced_path != LookupPath::kPanels && rows.count <= kMaxScannedRows &&
                        scan_codes(rows.values, rows.count, codes, first * panel_codes,
                                   std::min(last * panel_codes, codes.count), winners);
-  if (!scanned) find_in_panels(rows, codes, first, last, winners);
+  if (scanned) return;
+  std::fill_n(winners.score, rows.count * winners.top_k, kMinusInfinity);
+  find_in_panels(rows, codes, first, last, winners);
 }
 
 /// Threads share the codes: each finds winners of its part, and the parts are merged in their order.

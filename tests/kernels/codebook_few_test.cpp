@@ -8,6 +8,7 @@
 #include <ATen/ops/full.h>
 #include <gtest/gtest.h>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "kernels/codebook_lookup.h"
@@ -27,8 +28,12 @@ void expect_bits_of_panels(const at::Tensor& rows, const at::Tensor& codes,
                            const at::Tensor& allowed = {}) {
   LookupOptions options;
   options.allowed = allowed;
-  for (const CodeMetric metric : {CodeMetric::kCosine, CodeMetric::kL2}) {
+  for (const auto& [metric, top_k] : {std::pair{CodeMetric::kCosine, 1},
+                                      {CodeMetric::kL2, 1},
+                                      {CodeMetric::kCosine, 8},
+                                      {CodeMetric::kL2, 3}}) {
     options.metric = metric;
+    options.top_k = top_k;
     tests::on_every_target([&] {
       const CodebookMatch match = codebook_lookup(rows, codes, options);
       const OnlyLookupPath only(LookupPath::kPanels);

@@ -11,6 +11,7 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <cmath>
+#include <fstream>
 #include <gtest/gtest.h>
 #include <limits>
 #include <string>
@@ -533,6 +534,32 @@ TEST(CodebookLookup, NoFiniteCodeGivesIdZeroAndScoreNan) {
     EXPECT_TRUE(std::isnan(score(match)[1]));
   });
 }
+
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__)
+/// A number of /proc/self/status in kB.
+int64_t memory_kb(const std::string& name) {
+  std::ifstream file("/proc/self/status");
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind(name + ":", 0) == 0) return std::stoll(line.substr(name.size() + 1));
+  }
+  return -1;
+}
+
+TEST(CodebookLookup, MemoryBesideTheResultsStaysBelowTenMegabytes) {
+  const at::Tensor rows = random_tensor(22, {384, 256});
+  const at::Tensor codes = random_tensor(23, {65536, 256});  // 67 MB; the scores would be 101 MB
+  codebook_lookup(rows.slice(0, 0, 40), codes.slice(0, 0, 1000), CodeMetric::kCosine);
+  std::ofstream reset("/proc/self/clear_refs");
+  if (!(reset << 5 << std::flush)) GTEST_SKIP() << "the peak of memory cannot be reset";
+  for (const int64_t top_k : {1, 8}) {
+    LookupOptions options;
+    options.top_k = top_k;
+    const int64_t before_kb = memory_kb("VmRSS");
+    codebook_lookup(rows, codes, options);
+    EXPECT_LT(memory_kb("VmHWM") - before_kb, 10'000) << top_k;
+  }
+}
+#endif
 
 TEST(CodebookLookup, RejectsArgumentsThatAreNotAsDocumented) {
   const at::Tensor rows = at::zeros({4, 8}), codes = at::zeros({6, 8});

@@ -13,7 +13,7 @@
 // the next, i = 0..7, t the lane's place in its quad. Per score that costs one maximum; a slot keeps the best of these
 // maxima with the tile it came from, and the second best, without its tile. In the end the winners are among the
 // slots that reach (largest p of the row) - 2 m: their 16 codes are scored in float32. Where a second best reaches it too, its
-// tile is not known: a hard row, which codebook_hard_rows.cu compares with all codes. In float16 both are rare: of 8,192
+// tile is not known: a hard row, which codebook_scan.cu compares with all codes. In float16 both are rare: of 8,192
 // random codes of width 32 a row has 1.1 candidates, and one row in 300 is hard.
 
 #include <cstdint>

@@ -53,7 +53,7 @@ struct CodebookTensorScratch {
   uint16_t* tiles;   // (C, shape.halves()) float16, 16-byte aligned
   float* tile_bias;  // (C, shape.num_tiles * 256): bias of the code in that place, times code_scale
   CodeExtent* extents;  // (C), zeros
-  int64_t* hard_rows;   // (C N): rows left to launch_hard_rows
+  int64_t* hard_rows;   // (C N): rows left to launch_scan
   unsigned* num_hard;   // zero
 };
 
@@ -69,7 +69,7 @@ void launch_pack_codes(const CodebookLookupArguments& arguments,
                        const CodebookTensorScratch& scratch, Stream stream);
 
 /// After launch_pack_codes, top_k = 1: candidates by float16 products, winners by float32. Rows with too many candidates
-/// are listed for launch_hard_rows, which comes after. The first needs capability 9.0 and D <= kMaxWidthSm90, the second
+/// are listed for launch_scan, which comes after. The first needs capability 9.0 and D <= kMaxWidthSm90, the second
 /// 8.0 or more and D <= kMaxWidthMma.
 constexpr int64_t kMaxWidthSm90 = 512, kMaxWidthMma = 256;
 void launch_candidates_sm90(const CodebookLookupArguments& arguments,
@@ -78,7 +78,17 @@ void launch_candidates_sm90(const CodebookLookupArguments& arguments,
 void launch_candidates_mma(const CodebookLookupArguments& arguments,
                            const CodebookTensorScratch& scratch, int multiprocessors,
                            Stream stream);
-void launch_hard_rows(const CodebookLookupArguments& arguments,
-                      const CodebookTensorScratch& scratch, int multiprocessors, Stream stream);
+
+/// Rows to be compared with all codes in float32, many blocks a row; top_k = 1.
+struct CodebookScan {
+  static constexpr int kRows = 8;  // of a group, which is one block's work at a time
+
+  const int64_t* list;       // numbers among all C N rows; null: all rows
+  const unsigned* count;     // how many, on the device; null: all
+  unsigned long long* keys;  // (C N) zeros: best so far, by order of the list
+  unsigned* done;  // (C N / kRows, rounded up) zeros: parts of the codes that a group has met
+};
+void launch_scan(const CodebookLookupArguments& arguments, const CodebookScan& scan,
+                 int multiprocessors, Stream stream);
 
 }  // namespace lexel::kernels::cuda

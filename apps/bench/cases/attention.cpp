@@ -203,6 +203,11 @@ std::vector<Case> attention_cases(at::Device device) {
     setups.push_back({"full, 256 tokens, bfloat16", picture, full, at::kBFloat16});
     setups.push_back(
         {"full, 256 tokens, bfloat16, forward + backward", picture, full, at::kBFloat16, true});
+    setups.push_back({"full, 256 tokens, batch 32, bfloat16, forward + backward",
+                      {32, 4, 256, 256, 64},
+                      full,
+                      at::kBFloat16,
+                      true});
     setups.push_back({"conv 11 x 11, 32 x 32 tokens, bfloat16", sequence, conv, at::kBFloat16});
   }
   std::vector<Case> cases;

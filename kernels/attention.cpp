@@ -92,8 +92,9 @@ at::Tensor composed(const at::Tensor& q, const at::Tensor& k, const at::Tensor& 
 /// Whether ATen's products are the faster way: bfloat16 where AMX multiplies it, at three times the rate of float32 (on a
 /// Xeon 590 to 720 GFLOP/s by two cores, against 181 to 243; attention itself was not measured there). Without AMX our
 /// float32 tiles win: on one thread of a Zen 5 with AVX-512 BF16, heads of 64, bfloat16, forward + backward, 32 x 4 heads of
-/// 256 tokens take 43 ms against 53 of the products (SDPA 92), 8 x 8 of 512 tokens 78 against 119 (156). Whatever the batch
-/// is: a picture's result does not depend on the others.
+/// 256 tokens take 43 ms against 53 of the products (SDPA 92), 8 x 8 of 512 tokens 78 against 119 (156). With 8 x 4 of 256
+/// the products' time swings between 0.75 and 1.5 of ours, as the heap's memory is warm or not; forward they never win.
+/// Whatever the batch is: a picture's result does not depend on the others.
 bool composed_is_faster(const at::Tensor& q, const at::Tensor& k, const AttentionMask& mask,
                         const at::Tensor& key_mask) {
   constexpr int64_t kMostKeys = 1024;  // all scores are in memory

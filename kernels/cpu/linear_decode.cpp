@@ -49,8 +49,8 @@ constexpr int64_t kLanes = hn::MaxLanes(Lanes());
 constexpr int64_t kPanelVectors = kPanel / kLanes;
 constexpr bool kManyRegisters = HWY_TARGET <= HWY_AVX3 || !HWY_ARCH_X86;
 
-// Sums in registers: rows of a tile times vectors of a unit, 16 of 32 registers or 12 of 16.
-constexpr int64_t kSums = kManyRegisters ? 16 : 12;
+// Sums in registers: rows of a tile times vectors of a unit, 16 of 32 registers, or 8 of 16: the inputs of a step and a weight need the rest.
+constexpr int64_t kSums = kManyRegisters ? 16 : 8;
 constexpr int64_t kMaxTile = std::max<int64_t>(1, std::min<int64_t>(4, kSums / kPanelVectors));
 
 /// The most panels of a unit for a tile of so many rows.

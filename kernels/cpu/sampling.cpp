@@ -108,6 +108,20 @@ inline float pick_pivot(const List& list, uint64_t wanted, uint64_t total, size_
   return sorted[kSample - 1].value;
 }
 
+/// For each mask of 8 lanes, where its lanes stand, first to last.
+struct PackingTable {
+  uint8_t lanes[256][8] = {};
+  constexpr PackingTable() {
+    for (unsigned mask = 0; mask < 256; ++mask) {
+      unsigned count = 0;
+      for (unsigned lane = 0; lane < 8; ++lane) {
+        if ((mask >> lane & 1U) != 0) lanes[mask][count++] = static_cast<uint8_t>(lane);
+      }
+    }
+  }
+};
+inline constexpr PackingTable kPacking;
+
 }  // namespace lexel::kernels::cpu
 #endif
 
@@ -234,35 +248,58 @@ Sides SumSides(const List& list, float pivot) {
   return {hn::GetLane(hn::SumOfLanes(wide, greater)), hn::GetLane(hn::SumOfLanes(wide, equal))};
 }
 
-// Where packing lanes is not an instruction, vectors that hold none to keep are skipped and the others copied lane by lane,
-// without branches: Highway 1.0's tables for it are slower.
+// Packing the lanes of a mask: AVX-512's instruction, which stores no more than them; elsewhere a table (Highway 1.0's own
+// is copied to the stack at each use), which stores a whole vector; one lane needs neither.
 constexpr bool kHasCompress = HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86;
+
+/// Stores the lanes of the mask side by side; returns how many. A vector from `to` on may be overwritten.
+template <class Tag, class Vector, class Mask>
+HWY_INLINE size_t StorePacked(Tag tag, Vector vector, Mask mask, hn::TFromD<Tag>* to) {
+#if HWY_TARGET == HWY_SCALAR
+  hn::StoreU(vector, tag, to);
+  return hn::CountTrue(tag, mask);
+#else
+  if constexpr (kHasCompress) {
+    return hn::CompressStore(vector, mask, tag, to);
+  } else {
+    const hn::Rebind<uint8_t, Tag> bytes;
+    const hn::RebindToSigned<Tag> places;
+    uint8_t bits[8];
+    hn::StoreMaskBits(tag, mask, bits);
+    const auto order = hn::PromoteTo(places, hn::LoadU(bytes, kPacking.lanes[bits[0]]));
+    hn::StoreU(hn::TableLookupLanes(vector, hn::IndicesFromVec(tag, order)), tag, to);
+    return hn::CountTrue(tag, mask);
+  }
+#endif
+}
+
+/// The same of weights, by the mask of the floats beside them.
+template <class Mask>
+HWY_INLINE void StorePackedWeights(hn::Vec<Wide> weights, Mask mask, uint64_t* to) {
+  const Wide wide;
+#if HWY_TARGET == HWY_SCALAR
+  hn::StoreU(weights, wide, to);
+#else
+  if constexpr (kHasCompress) {
+    hn::CompressStore(weights, WideMask(mask), wide, to);
+  } else {  // as pairs of 32 bits
+    const hn::Repartition<uint32_t, Wide> pairs;
+    const auto both = hn::MaskFromVec(hn::BitCast(pairs, hn::VecFromMask(wide, WideMask(mask))));
+    StorePacked(pairs, hn::BitCast(pairs, weights), both, reinterpret_cast<uint32_t*>(to));
+  }
+#endif
+}
 
 /// Copies the tokens in (low, high); in place is allowed. Returns how many.
 size_t KeepBetween(const List& list, float low, float high, float* values, uint64_t* weights) {
   size_t size = 0;
-  if constexpr (!kHasCompress) {
-    const Floats floats;
-    const auto lowest = hn::Set(floats, low), highest = hn::Set(floats, high);
-    for (size_t first = 0; first < list.size; first += hn::Lanes(floats)) {
-      const auto vector = hn::LoadU(floats, list.values + first);
-      const auto keep = hn::And(hn::Gt(vector, lowest), hn::Lt(vector, highest));
-      if (hn::AllFalse(floats, keep)) continue;
-      for (size_t i = first; i < first + hn::Lanes(floats); ++i) {
-        const float value = list.values[i];
-        const uint64_t weight = weight_of(list, i);
-        values[size] = value;
-        if (list.weights != nullptr) weights[size] = weight;
-        size += static_cast<size_t>(value > low) & static_cast<size_t>(value < high);
-      }
-    }
-  } else if (list.weights == nullptr) {
+  if (list.weights == nullptr) {
     const Floats floats;
     const auto lowest = hn::Set(floats, low), highest = hn::Set(floats, high);
     for (size_t i = 0; i < list.size; i += hn::Lanes(floats)) {
       const auto value = hn::LoadU(floats, list.values + i);
       const auto keep = hn::And(hn::Gt(value, lowest), hn::Lt(value, highest));
-      size += hn::CompressStore(value, keep, floats, values + size);
+      size += StorePacked(floats, value, keep, values + size);
     }
   } else {
     const Wide wide;
@@ -270,14 +307,13 @@ size_t KeepBetween(const List& list, float low, float high, float* values, uint6
     const auto lowest = hn::Set(narrow, low), highest = hn::Set(narrow, high);
     for (size_t i = 0; i < list.size; i += hn::Lanes(wide)) {
       const auto value = hn::LoadU(narrow, list.values + i);
-      const auto weight = hn::LoadU(wide, list.weights + i);
       const auto keep = hn::And(hn::Gt(value, lowest), hn::Lt(value, highest));
-      hn::CompressStore(weight, WideMask(keep), wide, weights + size);
-      size += hn::CompressStore(value, keep, narrow, values + size);
+      StorePackedWeights(hn::LoadU(wide, list.weights + i), keep, weights + size);
+      size += StorePacked(narrow, value, keep, values + size);
     }
+    Pad(wide, weights, size, 0);
   }
   Pad(Floats(), values, size, kNeverDrawn);
-  if (list.weights != nullptr) Pad(Wide(), weights, size, 0);
   return size;
 }
 
@@ -308,29 +344,18 @@ Cut FindCut(List list, uint64_t wanted, uint64_t total, float* values, uint64_t*
 /// Copies the tokens kept by a cut, `count` with the first of those at its value, in order of index.
 void KeepTokens(const float* values, size_t size, float cut, size_t count, size_t equal,
                 float* kept, int32_t* ids) {
+  const Floats floats;
+  const Ids ids_tag;
+  const auto bound = hn::Set(floats, cut);
+  const auto step = hn::Set(ids_tag, static_cast<int32_t>(hn::Lanes(floats)));
+  auto places = hn::Iota(ids_tag, 0);
   size_t found = 0;  // with all that equal the cut
-  if constexpr (kHasCompress) {
-    const Floats floats;
-    const Ids ids_tag;
-    const auto bound = hn::Set(floats, cut);
-    for (size_t i = 0; i < size; i += hn::Lanes(floats)) {
-      const auto value = hn::LoadU(floats, values + i);
-      const auto keep = hn::Ge(value, bound);
-      hn::CompressStore(hn::Iota(ids_tag, static_cast<int32_t>(i)), hn::RebindMask(ids_tag, keep),
-                        ids_tag, ids + found);
-      found += hn::CompressStore(value, keep, floats, kept + found);
-    }
-  } else {
-    const Floats floats;
-    for (size_t first = 0; first < size; first += hn::Lanes(floats)) {
-      const auto vector = hn::LoadU(floats, values + first);
-      if (hn::AllFalse(floats, hn::Ge(vector, hn::Set(floats, cut)))) continue;
-      for (size_t i = first; i < first + hn::Lanes(floats); ++i) {
-        kept[found] = values[i];
-        ids[found] = static_cast<int32_t>(i);
-        found += static_cast<size_t>(values[i] >= cut);
-      }
-    }
+  for (size_t i = 0; i < size; i += hn::Lanes(floats)) {
+    const auto value = hn::LoadU(floats, values + i);
+    const auto keep = hn::Ge(value, bound);
+    StorePacked(ids_tag, places, hn::RebindMask(ids_tag, keep), ids + found);
+    found += StorePacked(floats, value, keep, kept + found);
+    places = hn::Add(places, step);
   }
   if (found > count) {  // the last of the equals go
     size_t result = 0;
@@ -344,7 +369,7 @@ void KeepTokens(const float* values, size_t size, float cut, size_t count, size_
       ++result;
     }
   }
-  Pad(Floats(), kept, count, kNeverDrawn);
+  Pad(floats, kept, count, kNeverDrawn);
 }
 
 /// The place in the list whose running sum exceeds `target`, of the tokens above the cut and the first `equal` at it.

@@ -32,7 +32,9 @@ constexpr at::ScalarType kDtypes[] = {at::kFloat, at::kBFloat16, at::kChar};
 at::Tensor numbers(const std::vector<int64_t>& values) { return at::tensor(values, at::kLong); }
 
 KvCache on(const KvCache& cache, at::Device device) {
-  KvCache result{cache.keys.to(device), cache.values.to(device), {}, {}};
+  KvCache result;
+  result.keys = cache.keys.to(device);
+  result.values = cache.values.to(device);
   if (cache.key_scales.defined()) {
     result.key_scales = cache.key_scales.to(device);
     result.value_scales = cache.value_scales.to(device);
@@ -186,8 +188,11 @@ TEST(DecodeAttention, RowsDoNotDependOnTheirBatch) {
           const auto row = [&](const at::Tensor& x) {
             return x.defined() ? x.slice(0, b, b + 1).contiguous() : x;
           };
-          const KvCache alone{row(cache.keys), row(cache.values), row(cache.key_scales),
-                              row(cache.value_scales)};
+          KvCache alone;
+          alone.keys = row(cache.keys);
+          alone.values = row(cache.values);
+          alone.key_scales = row(cache.key_scales);
+          alone.value_scales = row(cache.value_scales);
           EXPECT_TRUE(at::equal(path(row(q), alone, row(lengths), mask), row(all)));
         }
       }

@@ -270,7 +270,6 @@ struct Search {
   const Winners& winners;
   int64_t padded_width;
   int64_t panel_size;
-  std::vector<uint8_t> left;          // (N), rows for the float32 code
   std::atomic<int64_t> num_tried{0};  // rows through, in the first chunk
   std::atomic<int64_t> num_left{0};   // of which left
   std::atomic<bool> in_vain{false};   // most rows are left: not worth going on
@@ -308,7 +307,7 @@ void start_block(const Search& search, const Chunk& chunk, const Block& block, i
     uint16_t* const target = values + i * search.padded_width;
     RowState& state = block.states[i];
     state = {};
-    if (i >= block.num_rows || search.left[static_cast<size_t>(block.first_row + i)] != 0) {
+    if (i >= block.num_rows || search.winners.ids[block.first_row + i] == kLeftRow) {
       state.left = true;
     } else {
       const int64_t row = block.first_row + i;
@@ -369,7 +368,7 @@ void search_rows(Search& search, const Chunk& chunk, int64_t first, int64_t last
     int64_t num_left = 0;
     for (int64_t i = 0; i < block.num_rows; ++i) {
       if (!block.states[i].left) continue;
-      search.left[static_cast<size_t>(begin + i)] = 1;
+      search.winners.ids[begin + i] = kLeftRow;
       ++num_left;
     }
     const int64_t left = search.num_left += num_left;
@@ -380,18 +379,13 @@ void search_rows(Search& search, const Chunk& chunk, int64_t first, int64_t last
 
 }  // namespace
 
-std::vector<int64_t> find_by_bfloat(const BfloatTiles& tiles, const float* rows, int64_t num_rows,
-                                    const CodesInPlay& codes, const Winners& winners) {
+int64_t find_by_bfloat(const BfloatTiles& tiles, const float* rows, int64_t num_rows,
+                       const CodesInPlay& codes, const Winners& winners) {
   constexpr int64_t kChunkFloats = 1 << 20;  // packed codes: 4 MiB
   constexpr int64_t kGrain = 1 << 17;        // multiplications that are worth a thread
   const int64_t padded_width = round_up(codes.width, tiles.width_multiple);
-  Search search{tiles,
-                rows,
-                codes,
-                winners,
-                padded_width,
-                (padded_width / 2 + 1) * tiles.panel_codes,
-                std::vector<uint8_t>(static_cast<size_t>(num_rows), 0)};
+  Search search{tiles,   rows,         codes,
+                winners, padded_width, (padded_width / 2 + 1) * tiles.panel_codes};
   const int64_t num_panels = (codes.count + tiles.panel_codes - 1) / tiles.panel_codes;
   const int64_t chunk_size =
       std::min(num_panels, std::max<int64_t>(1, kChunkFloats / search.panel_size));
@@ -422,11 +416,8 @@ std::vector<int64_t> find_by_bfloat(const BfloatTiles& tiles, const float* rows,
         [&](int64_t first, int64_t last) { search_rows(search, chunk, first, last); });
   }
 
-  std::vector<int64_t> left;
-  for (int64_t row = 0; row < num_rows; ++row) {
-    if (search.in_vain || search.left[static_cast<size_t>(row)] != 0) left.push_back(row);
-  }
-  return left;
+  if (search.in_vain) return num_rows;
+  return std::count(winners.ids, winners.ids + num_rows, kLeftRow);
 }
 
 const BfloatTiles* bfloat_tiles() {

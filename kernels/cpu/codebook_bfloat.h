@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "kernels/cpu/codebook_panels.h"
 
@@ -34,10 +33,11 @@ const BfloatTiles* bfloat_dot_tiles();  // null without AVX-512 BF16
 /// Winners (top_k of 1) of the rows, the same bits as float32 throughout: bfloat16 finds the codes that may be the best, by
 /// a bound of its error, and these are compared in float32.
 ///
-/// rows     (N, D); winners hold -infinity
-/// returns  rising numbers of rows that are left to the float32 code, because too many of their codes are too close,
-///          or their values too large; their winners are not to be used
-std::vector<int64_t> find_by_bfloat(const BfloatTiles& tiles, const float* rows, int64_t num_rows,
-                                    const CodesInPlay& codes, const Winners& winners);
+/// rows     (N, D); winners hold ids of 0 and -infinity
+/// returns  how many rows are left to the float32 code, because too many of their codes are too close, or their values
+///          too large: these have kLeftRow as id, except where all N are left
+int64_t find_by_bfloat(const BfloatTiles& tiles, const float* rows, int64_t num_rows,
+                       const CodesInPlay& codes, const Winners& winners);
+constexpr int64_t kLeftRow = -1;
 
 }  // namespace lexel::kernels::cpu

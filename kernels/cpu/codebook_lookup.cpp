@@ -384,32 +384,36 @@ void find(const Rows& rows, const CodesInPlay& codes, const Winners& winners) {
   }
 }
 
-/// Some of the rows by float32, gathered in blocks.
-void find_left(const Rows& rows, const std::vector<int64_t>& left, const CodesInPlay& codes,
+/// The rows that find_by_bfloat left, by float32, gathered in blocks.
+void find_left(const Rows& rows, int64_t num_left, const CodesInPlay& codes,
                const Winners& winners) {
-  const auto num_left = static_cast<int64_t>(left.size());
   if (num_left == rows.count) {
     std::fill_n(winners.score, rows.count, kMinusInfinity);
     return find(rows, codes, winners);
   }
   constexpr int64_t kBlockFloats = 1 << 18;  // gathered rows: 1 MiB
-  const int64_t block = std::min(num_left, std::max<int64_t>(1, kBlockFloats / codes.width));
-  std::vector<float> gathered(static_cast<size_t>(block * codes.width));
-  std::vector<int64_t> ids(static_cast<size_t>(block));
-  std::vector<float> score(static_cast<size_t>(block));
-  for (int64_t begin = 0; begin < num_left; begin += block) {
-    const int64_t count = std::min(block, num_left - begin);
-    const int64_t* const numbers = left.data() + begin;
-    for (int64_t i = 0; i < count; ++i) {
-      std::copy_n(rows.values + numbers[i] * codes.width, codes.width,
-                  gathered.data() + i * codes.width);
+  const auto block =
+      static_cast<size_t>(std::min(num_left, std::max<int64_t>(1, kBlockFloats / codes.width)));
+  std::vector<float> gathered;
+  std::vector<int64_t> numbers, ids(block);
+  std::vector<float> score(block);
+  for (int64_t row = 0; row < rows.count; ++row) {
+    if (winners.ids[row] == kLeftRow) {
+      const float* const values = rows.values + row * codes.width;
+      gathered.insert(gathered.end(), values, values + codes.width);
+      numbers.push_back(row);
+      --num_left;
     }
+    if (numbers.size() < block && (num_left > 0 || numbers.empty())) continue;
     std::fill(score.begin(), score.end(), kMinusInfinity);
-    find({gathered.data(), count}, codes, {1, ids.data(), score.data()});
-    for (int64_t i = 0; i < count; ++i) {
-      winners.ids[numbers[i]] = ids[static_cast<size_t>(i)];
-      winners.score[numbers[i]] = score[static_cast<size_t>(i)];
+    find({gathered.data(), static_cast<int64_t>(numbers.size())}, codes,
+         {1, ids.data(), score.data()});
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      winners.ids[numbers[i]] = ids[i];
+      winners.score[numbers[i]] = score[i];
     }
+    gathered.clear();
+    numbers.clear();
   }
 }
 
@@ -442,8 +446,8 @@ void codebook_lookup(const LookupProblem& problem) {
   std::fill_n(problem.score, problem.num_rows * problem.top_k, kMinusInfinity);
   if (codes.count > 0) {
     if (const BfloatTiles* const tiles = tiles_for(problem, codes.count)) {
-      const auto left = find_by_bfloat(*tiles, rows.values, rows.count, codes, winners);
-      if (!left.empty()) find_left(rows, left, codes, winners);
+      const int64_t left = find_by_bfloat(*tiles, rows.values, rows.count, codes, winners);
+      if (left > 0) find_left(rows, left, codes, winners);
     } else {
       find(rows, codes, winners);
     }

@@ -74,9 +74,8 @@ int64_t num_left(const BfloatTiles& tiles, const at::Tensor& rows, const at::Ten
                                  codes.size(0)};
   std::vector<int64_t> ids(static_cast<size_t>(rows.size(0)), 0);
   std::vector<float> score(ids.size(), cpu::kMinusInfinity);
-  return static_cast<int64_t>(cpu::find_by_bfloat(tiles, rows.const_data_ptr<float>(), rows.size(0),
-                                                  in_play, {1, ids.data(), score.data()})
-                                  .size());
+  return cpu::find_by_bfloat(tiles, rows.const_data_ptr<float>(), rows.size(0), in_play,
+                             {1, ids.data(), score.data()});
 }
 
 at::Tensor unit(const at::Tensor& x) { return x / x.norm(2, 1, true); }
@@ -124,6 +123,20 @@ TEST(CodebookBfloat, AllRowsAreLeftWhereCodesAreEqual) {
   const at::Tensor codes = at::full({2000, 20}, 0.3);
   for (const BfloatTiles* const tiles : all_tiles()) {
     EXPECT_EQ(num_left(*tiles, rows, codes), 70) << tiles->name;
+  }
+  expect_bits_of_float32(rows, codes);
+}
+
+TEST(CodebookBfloat, SomeRowsAreLeftWhereSomeCodesAreEqual) {
+  // A quarter of the rows points to 300 equal codes of 3,000.
+  const at::Tensor rows = random_tensor(32, {400, 16});
+  at::Tensor codes = random_tensor(33, {3000, 16});
+  codes.slice(0, 0, 3000, 10).copy_(at::full({16}, 1.0));
+  rows.slice(0, 0, 100).fill_(3.0);
+  for (const BfloatTiles* const tiles : all_tiles()) {
+    const int64_t left = num_left(*tiles, rows, codes);
+    EXPECT_GE(left, 100) << tiles->name;
+    EXPECT_LT(left, 200) << tiles->name;
   }
   expect_bits_of_float32(rows, codes);
 }

@@ -11,6 +11,9 @@ void validate(const AttentionMask& mask, const char* function) {
   if (mask.kind != Kind::kConv) return;
   check_arg(mask.kernel >= 1 && mask.kernel <= 255 && mask.kernel % 2 == 1, function,
             "expected an odd conv kernel in 1..255, got ", mask.kernel);
+  constexpr int64_t kMaxGridWidth = 1 << 24;  // offsets stay far from overflow
+  check_arg(mask.grid_width <= kMaxGridWidth, function, "expected a grid of at most ",
+            kMaxGridWidth, " tokens a row, got ", mask.grid_width);
   check_arg(mask.grid_width >= mask.kernel, function,
             "expected a grid at least as wide as the conv kernel, ", mask.kernel, ", got ",
             mask.grid_width);

@@ -52,7 +52,8 @@ struct AttentionMask {
   }
 };
 
-/// throws   Error(kUsage), named `function`, unless a prefix is >= 0, a kernel is odd, 1..255, and narrower than its grid
+/// throws   Error(kUsage), named `function`, unless a prefix is >= 0, a kernel is odd, 1..255, and no wider than its
+/// grid, and that at most 2^24 wide
 void validate(const AttentionMask& mask, const char* function);
 
 }  // namespace lexel::kernels

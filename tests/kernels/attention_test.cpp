@@ -88,6 +88,8 @@ TEST(AttentionMask, RejectsWhatCannotBe) {
   rejects(AttentionMask::conv(8, 4), "expected an odd conv kernel in 1..255, got 4");
   rejects(AttentionMask::conv(8, -1), "expected an odd conv kernel in 1..255, got -1");
   rejects(AttentionMask::conv(512, 257), "expected an odd conv kernel in 1..255, got 257");
+  rejects(AttentionMask::conv(int64_t{1} << 40, 3),
+          "expected a grid of at most 16777216 tokens a row, got 1099511627776");
   rejects(AttentionMask::conv(8, 9),
           "expected a grid at least as wide as the conv kernel, 9, got 8");
 }

@@ -25,11 +25,11 @@ int64_t last_cache_bytes() {
   return bytes > 0 ? bytes : 32 * kMegabyte;
 }
 
-/// Best seconds of several calls of `run`, for at least half a second.
+/// Best seconds of several calls of `run`, for at least a quarter of a second.
 template <class Run>
 double best_s(Run&& run) {
   double best = 1e30, total = 0.0;
-  for (int calls = 0; calls < 3 || (total < 0.5 && calls < 1000); ++calls) {
+  for (int calls = 0; calls < 3 || (total < 0.25 && calls < 1000); ++calls) {
     const double start = clock_s();
     run();
     const double time = clock_s() - start;

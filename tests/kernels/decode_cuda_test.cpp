@@ -15,6 +15,7 @@
 #include "kernels/decode_attention.h"
 #include "kernels/linear_decode.h"
 #include "tests/support/emulated_cuda.h"
+#include "tests/support/gpu.h"
 #include "tests/support/random_tensor.h"
 
 namespace lexel::kernels {
@@ -153,6 +154,34 @@ TEST(DecodeCuda, AppendWritesTheBitsOfTheCpu) {
         if (cache_type != at::kChar) continue;
         EXPECT_TRUE(at::equal(got.key_scales.nan_to_num(7), wanted.key_scales.nan_to_num(7)));
         EXPECT_TRUE(same_bits(got.value_scales, wanted.value_scales));
+      }
+    }
+  }
+}
+
+TEST(DecodeCuda, TheGpuWritesTheBitsOfTheCpuAndReadsThemBack) {
+  if (!tests::kHasGpu) GTEST_SKIP() << "this machine has no GPU";
+  for (const at::ScalarType cache_type : kCacheTypes) {
+    for (const int64_t width : {8, 72, 128}) {
+      SCOPED_TRACE(concat(cache_type, ", width ", width));
+      KvCache wanted = make_kv_cache(2, 2, 300, width, cache_type, at::kCPU);
+      KvCache got = make_kv_cache(2, 2, 300, width, cache_type, at::kCUDA);
+      for (int64_t t = 0; t < 300; t += 3) {
+        const at::Tensor k = random_tensor(13, {5, 2, 2, width}).mul_(t % 7 + 1).select(0, t % 5);
+        const at::Tensor v = random_tensor(14, {2, 2, width}), place = numbers({t, 299 - t});
+        append_(wanted, k, v, place);
+        append_(got, k.to(at::kCUDA), v.to(at::kCUDA), place.to(at::kCUDA));
+        append_(got, v.to(at::kCUDA), v.to(at::kCUDA), numbers({-1, 300}).to(at::kCUDA));
+      }
+      EXPECT_TRUE(same_bits(got.keys.cpu(), wanted.keys));
+      EXPECT_TRUE(same_bits(got.values.cpu(), wanted.values));
+      // Heads that 9 query heads share, lengths that are clamped, and the cache's own counters, twice.
+      const at::Tensor q = random_tensor(15, {2, 18, width}).mul_(0.01);
+      const at::Tensor inside = decode_attention_reference(q, wanted, numbers({300, 0}));
+      for (int step = 0; step < 2; ++step) {
+        expect_near(decode_attention(q.to(at::kCUDA), got, numbers({9999, -5}).to(at::kCUDA)).cpu(),
+                    inside);
+        EXPECT_EQ(got.arrivals.sum().item<int64_t>(), 0);
       }
     }
   }

@@ -53,18 +53,19 @@ AttentionSizes sizes_of(const at::Tensor& q, const at::Tensor& k, const Attentio
           key_mask.defined() ? key_mask.const_data_ptr<bool>() : nullptr};
 }
 
-/// Where the forward pass is left to cuDNN. Published for an H100 at head width 128 and 1024 tokens (plotted by Shah et al. 2024,
-/// arXiv:2407.08608): cuDNN 574 TFLOP/s full and 410 causal, where kernels built like ours have reached 250 to 400.
-/// Not measured yet: the benchmark's cases of head width 128 have our own kernel beside this one.
+/// Where the forward pass is left to cuDNN. Published for an H100 at head width 128 and 1024 tokens (plotted by Shah et al.
+/// 2024, arXiv:2407.08608): cuDNN 574 TFLOP/s full and 410 causal, where kernels built like ours have reached 250 to 400. On
+/// sm_100 our kernels do not use its own matrix instructions. Not measured yet: the benchmark has our own kernel beside this.
 bool cudnn_wins(const at::Tensor& q, const at::Tensor& k, const AttentionMask& mask,
                 const at::Tensor& key_mask, const DeviceLimits& limits) {
   using Kind = AttentionMask::Kind;
   constexpr int64_t kFewTokens = 64;
-  return q.is_cuda() && limits.capability == 90 && q.scalar_type() == at::kBFloat16 &&
-         q.size(3) > 64 && (mask.kind == Kind::kFull || mask.kind == Kind::kCausal) &&
-         !key_mask.defined() && q.size(1) == k.size(1) && q.size(2) >= kFewTokens &&
-         k.size(2) >= kFewTokens && at::globalContext().userEnabledCuDNNSDP() &&
-         at::globalContext().hasCuDNN();
+  const bool wide_on_hopper = limits.capability == 90 && q.size(3) > 64;
+  const bool on_blackwell = limits.capability / 10 == 10;
+  return q.is_cuda() && (wide_on_hopper || on_blackwell) && q.scalar_type() == at::kBFloat16 &&
+         (mask.kind == Kind::kFull || mask.kind == Kind::kCausal) && !key_mask.defined() &&
+         q.size(1) == k.size(1) && q.size(2) >= kFewTokens && k.size(2) >= kFewTokens &&
+         at::globalContext().userEnabledCuDNNSDP() && at::globalContext().hasCuDNN();
 }
 
 AttentionForward forward_by_cudnn(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

@@ -2,15 +2,14 @@
 
 // Attention on CUDA, forward and backward, in tiles that stay on the chip; the scores never reach memory.
 //
-// bfloat16: products by mma.sync m16n8k16 with float32 sums (sm_80 and later), by wgmma on sm_90a (its backward pass: head
-// widths up to 64). float32: each value is split into three
-// bfloat16 parts that together keep its 24 bits, and a product is the six products of parts above 2^-24: as exact as float32
-// multiply-adds, on the same code.
+// bfloat16: products by mma.sync m16n8k16 with float32 sums (sm_80 and later); on sm_90a by wgmma (backward: head widths up
+// to 64). float32: each value is split into three bfloat16 parts that together keep its 24 bits, and a product is the six
+// products of parts above 2^-24: as exact as float32 multiply-adds, by the same code.
 //
-// Nothing here has run on a GPU yet. What is expected, and what `lexel bench kernels` settles on the first one: our kernels win
-// under the conv and prefix masks and key masks, which SDPA takes as a table and skips nothing of, and at head widths up to
-// 64; cuDNN wins the forward pass at head width 128 on an H100 without these (attention.cpp gives it to cuDNN). The backward
-// pass is ours everywhere, since it is deterministic: SDPA's are so only on request, or not at all.
+// Nothing here has run on a GPU yet. What is expected, and what `lexel bench kernels` settles on the first one: our kernels
+// win under the conv and prefix masks and key masks, which SDPA takes as a table and skips nothing of, and at head widths up
+// to 64 on an H100; cuDNN wins the forward pass without these at head width 128 there, and on sm_100 (attention.cpp gives it
+// these). The backward pass is ours everywhere: SDPA's are deterministic on request only, or not at all.
 
 #include <cstdint>
 

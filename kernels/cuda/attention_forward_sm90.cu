@@ -71,6 +71,10 @@ __device__ void attend(Shared<kWidth, kColumns>& shared, const AttentionForwardA
   const int group = consumer_of_thread();
   const int warp = static_cast<int>(threadIdx.x) % kGroup / kWarp;
   const float scale = p.scale * kLog2OfE;
+  // The warpgroups start products in turns, one each tile, mine or not: so one's exponentials fall into the other's products.
+  const auto take_turn = [&] { ptx::meet(1 + group, kConsumers * kGroup); };
+  const auto pass_turn = [&] { ptx::announce(2 - group, kConsumers * kGroup); };
+  if (group == 1) pass_turn();
   Place<Layout::kStages> place;
   Place<Layout::kItems> item;
   for (int64_t index = blockIdx.x; index < order.items(); index += gridDim.x) {
@@ -103,6 +107,8 @@ __device__ void attend(Shared<kWidth, kColumns>& shared, const AttentionForwardA
     const unsigned char* const q = shared.q[item.stage] + group * kGroupRows * 128;
     while (tiles.left()) {
       if (!is_mine()) {
+        take_turn();
+        pass_turn();
         ptx::wait_for(&shared.keys_here[place.stage], place.parity);
         release_tile(&shared.keys_free[place.stage]);
         ptx::wait_for(&shared.values_here[place.stage], place.parity);
@@ -113,7 +119,9 @@ __device__ void attend(Shared<kWidth, kColumns>& shared, const AttentionForwardA
       }
       // A run of tiles that are mine: the first one's scores, then each one's values beside the next one's scores.
       await_tile(&shared.keys_here[place.stage], place.parity);
+      take_turn();
       start_scores<kWidth, kColumns>(scores, q, shared.keys[place.stage]);
+      pass_turn();
       ptx::wait_for_products<0>(flat(scores));
       release_tile(&shared.keys_free[place.stage]);
       weigh();
@@ -123,10 +131,12 @@ __device__ void attend(Shared<kWidth, kColumns>& shared, const AttentionForwardA
       while (is_mine()) {
         const Place<Layout::kStages> before = place;
         place.advance();
-        await_tile(&shared.keys_here[place.stage], place.parity);
-        start_scores<kWidth, kColumns>(scores, q, shared.keys[place.stage]);
         await_tile(&shared.values_here[before.stage], before.parity);
+        await_tile(&shared.keys_here[place.stage], place.parity);
+        take_turn();
+        start_scores<kWidth, kColumns>(scores, q, shared.keys[place.stage]);
         start_sums<kWidth, kColumns>(sums, weights, shared.values[before.stage]);
+        pass_turn();
         ptx::wait_for_products<1>(flat(scores));
         release_tile(&shared.keys_free[place.stage]);
         weigh();

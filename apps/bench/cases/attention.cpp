@@ -155,8 +155,8 @@ Runs prepare(const Setup& setup, at::Device device) {
     runs.peers.push_back(contender("LibTorch SDPA, flash", only(false)));
     runs.peers.push_back(contender("LibTorch SDPA, cuDNN", only(true)));
   }
-  if (device.is_cuda() && setup.shape.width > 64 && (!masked || setup.mask.kind == Kind::kCausal)) {
-    // Lexel leaves these to cuDNN; the same mask by another name goes to its own kernel.
+  if (device.is_cuda() && (!masked || setup.mask.kind == Kind::kCausal)) {
+    // Lexel leaves some of these to cuDNN; the same mask by another name goes to its own kernel.
     const auto same = AttentionMask::with_prefix(masked ? 0 : setup.shape.keys);
     runs.peers.push_back(contender("Lexel's own kernel", [same](const Inputs& in) {
       return kernels::attention(in.q, in.k, in.v, same);

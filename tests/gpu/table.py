@@ -20,7 +20,7 @@ import sys
 
 MARKS = ("<!-- gpu table -->", "<!-- end of gpu table -->")
 # Lists of all kernels: a change of one kernel's line is no change of the others.
-NOT_FOLLOWED = ("kernels/cuda/table.h", "kernels/cuda/glue.h", "kernels/cpu/")
+NOT_FOLLOWED = ("kernels/cuda/table.h", "kernels/cuda/glue.", "kernels/cuda/plugin.cpp", "kernels/cpu/")
 
 
 def die(words):
@@ -28,9 +28,17 @@ def die(words):
 
 
 def cuda_files(tree, kernel):
-    """kernels/cuda/x.cu, x_backward.cu, x.cpp, ..."""
-    names = os.listdir(os.path.join(tree, "kernels", "cuda"))
-    return [name for name in names if re.fullmatch(re.escape(kernel) + r"(_\w+)?\.(cu|cuh|cpp|h)", name)]
+    """kernels/cuda/x.cu, x_backward.cu, x.cpp, ..., and what includes kernels/cuda/x.h, whatever its name."""
+    folder = os.path.join(tree, "kernels", "cuda")
+    found = []
+    for name in os.listdir(folder):
+        if re.fullmatch(re.escape(kernel) + r"(_\w+)?\.(cu|cuh|cpp|h)", name):
+            found.append(name)
+        elif name.endswith((".cu", ".cpp")):
+            with open(os.path.join(folder, name), encoding="utf-8") as file:
+                if f'"kernels/cuda/{kernel}.h"' in file.read():
+                    found.append(name)
+    return found
 
 
 def kernels_of(tree):
@@ -40,10 +48,8 @@ def kernels_of(tree):
     return sorted(name for name in names if any(file.endswith(".cu") for file in cuda_files(tree, name)))
 
 
-def sources_of(tree, kernel):
-    """Files that a kernel's CUDA side is made of: its own, and all of kernels/ that these include."""
-    queue = [f"kernels/{kernel}.h", f"kernels/{kernel}.cpp"]
-    queue += ["kernels/cuda/" + name for name in cuda_files(tree, kernel)]
+def reached(tree, queue, folder):
+    """The files of the queue, and all in the folder that they include, themselves or through others."""
     found = set()
     while queue:
         path = queue.pop()
@@ -51,20 +57,23 @@ def sources_of(tree, kernel):
             continue
         found.add(path)
         with open(os.path.join(tree, path), encoding="utf-8") as file:
-            queue += re.findall(r'^\s*#\s*include\s*"(kernels/[^"]+)"', file.read(), re.MULTILINE)
-    return sorted(found)
+            includes = re.findall(r'^\s*#\s*include\s*"([^"]+)"', file.read(), re.MULTILINE)
+        queue += [include for include in includes if include.startswith(folder)]
+    return found
+
+
+def sources_of(tree, kernel):
+    """Files that a kernel's CUDA side is made of: its own, and all of kernels/ that these include."""
+    queue = [f"kernels/{kernel}.h", f"kernels/{kernel}.cpp"]
+    queue += ["kernels/cuda/" + name for name in cuda_files(tree, kernel)]
+    return sorted(reached(tree, queue, "kernels/"))
 
 
 def tests_of(tree):
-    """Test programs of kernels/ that ask for a GPU: those that include tests/support/gpu.h, and the one of devices."""
-    folder = os.path.join(tree, "tests", "kernels")
-    found = ["kernels_device_test"]
-    for name in os.listdir(folder):
-        if name.endswith("_test.cpp"):
-            with open(os.path.join(folder, name), encoding="utf-8") as file:
-                if '"tests/support/gpu.h"' in file.read():
-                    found.append("kernels_" + name[:-4])
-    return sorted(found)
+    """Test programs of kernels/ that ask for a GPU: those that reach tests/support/gpu.h, and the one of devices."""
+    names = [name for name in os.listdir(os.path.join(tree, "tests", "kernels")) if name.endswith("_test.cpp")]
+    found = ["kernels_" + name[:-4] for name in names if "tests/support/gpu.h" in reached(tree, ["tests/kernels/" + name], "tests/")]
+    return sorted(found + ["kernels_device_test"])
 
 
 def hash_of(tree, kernel):

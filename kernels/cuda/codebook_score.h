@@ -18,24 +18,30 @@ __device__ __forceinline__ bool comes_before(float score, int code, float other,
   return score > other || (score == other && code < other_code);
 }
 
-/// The deciding score of one code.
-__device__ __forceinline__ float float32_score(const float* row, const float* code, float bias,
-                                               int64_t width) {
-  float score = bias;
+/// The deciding scores of kCount pairs of a row and a code, side by side: the loads of all are under way together.
+template <int kCount>
+__device__ __forceinline__ void float32_scores(const float* const (&rows)[kCount],
+                                               const float* const (&codes)[kCount], int64_t width,
+                                               float (&scores)[kCount]) {
   if (width % 4 == 0) {
 #pragma unroll 4
     for (int64_t d = 0; d < width; d += 4) {
-      const float4 x = *reinterpret_cast<const float4*>(row + d);
-      const float4 c = *reinterpret_cast<const float4*>(code + d);
-      score = fmaf(x.x, c.x, score);
-      score = fmaf(x.y, c.y, score);
-      score = fmaf(x.z, c.z, score);
-      score = fmaf(x.w, c.w, score);
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) {
+        const float4 x = *reinterpret_cast<const float4*>(rows[i] + d);
+        const float4 c = *reinterpret_cast<const float4*>(codes[i] + d);
+        scores[i] = fmaf(x.x, c.x, scores[i]);
+        scores[i] = fmaf(x.y, c.y, scores[i]);
+        scores[i] = fmaf(x.z, c.z, scores[i]);
+        scores[i] = fmaf(x.w, c.w, scores[i]);
+      }
     }
   } else {
-    for (int64_t d = 0; d < width; ++d) score = fmaf(row[d], code[d], score);
+    for (int64_t d = 0; d < width; ++d) {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) scores[i] = fmaf(rows[i][d], codes[i][d], scores[i]);
+    }
   }
-  return score;
 }
 
 /// A power of two that brings the largest value of a row, or of all codes, to 1..2: exact, and far from float16's ends.

@@ -27,7 +27,6 @@ constexpr unsigned kAllLanes = 0xFFFFFFFFU;
 
 using BFloat16 = __nv_bfloat16;
 
-__device__ float as_float(float x) { return x; }
 __device__ float as_float(BFloat16 x) { return __bfloat162float(x); }
 
 /// The four int8 of an integer, exactly: a byte below the exponent of 2^23 is a float.

@@ -85,6 +85,7 @@ def describe(hour):
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "revision": made.get("revision", ""),
         "sources": made.get("sources", {}),
+        "programs": made.get("programs", {}),
         "cores": os.cpu_count(),
         "device": None,
     }

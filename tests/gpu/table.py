@@ -3,7 +3,7 @@
 
   table.py table GPU.JSON    records it in results/ and writes the table between the marks of kernels/README.md
   table.py status            one line a kernel: as run, changed since its last run on a GPU, or never run
-  table.py sources           {revision, sources: {kernel: SHA-256 of its sources}} as JSON
+  table.py sources           {revision, sources: {kernel: SHA-256 of its sources}, programs: {kernel: its tests}} as JSON
   table.py kernels           the kernels' names
   table.py tests             the test programs that have cases for a GPU
 
@@ -76,6 +76,16 @@ def tests_of(tree):
     return sorted(found + ["kernels_device_test"])
 
 
+def programs_of(tree, kernel):
+    """The test programs among them that include the kernel's header, or that of its CUDA half."""
+    found = []
+    for program in tests_of(tree):
+        with open(os.path.join(tree, "tests", "kernels", program[len("kernels_"):] + ".cpp"), encoding="utf-8") as file:
+            if re.search(rf'"kernels/(cuda/)?{re.escape(kernel)}\.h"', file.read()):
+                found.append(program)
+    return found
+
+
 def hash_of(tree, kernel):
     digest = hashlib.sha256()
     for path in sources_of(tree, kernel):
@@ -116,9 +126,9 @@ def records(tree):
 
 
 def test_of(run, kernel, step):
-    """What the kernel's test programs (x_test, x_backward_test, ...) say together."""
+    """What the kernel's test programs say together."""
     entries = run.get(step) or {}
-    mine = [entries[name] for name in sorted(entries) if re.fullmatch(rf"kernels_{re.escape(kernel)}_(\w+_)?test", name)]
+    mine = [entries[name] for name in run["programs"].get(kernel, []) if name in entries]
     if not mine:
         return {}
     bad = [one["state"] for one in mine if one.get("state") != "ok"]
@@ -147,7 +157,7 @@ def verdict(run, kernel):
             words.append(f"tests: {test['state']}{name}")
     sanitizer = (run.get("sanitizer") or {}).get("runs") or {}
     for name, one in sanitizer.items():
-        if re.search(rf" kernels_{re.escape(kernel)}_(\w+_)?test$", name) and one.get("errors"):
+        if name.split()[1] in run["programs"].get(kernel, []) and one.get("errors"):
             words.append(f"{name.split()[0]}: {one['errors']} errors")
     return "; ".join(words) or "passed"
 
@@ -270,8 +280,9 @@ def main():
     elif arguments.command == "status":
         status(tree)
     elif arguments.command == "sources":
-        found = {kernel: hash_of(tree, kernel) for kernel in kernels_of(tree)}
-        print(json.dumps({"revision": revision_of(tree), "sources": found}, indent=1))
+        kernels = kernels_of(tree)
+        print(json.dumps({"revision": revision_of(tree), "sources": {kernel: hash_of(tree, kernel) for kernel in kernels},
+                          "programs": {kernel: programs_of(tree, kernel) for kernel in kernels}}, indent=1))
     else:
         print("\n".join(kernels_of(tree) if arguments.command == "kernels" else tests_of(tree)))
 

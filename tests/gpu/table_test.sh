@@ -22,11 +22,13 @@ echo '#include "kernels/cuda/ptx/mma.h"' >>"$tree/kernels/cuda/beta_tiles.h"
 for file in check.h cuda/launch.h cuda/table.h cuda/ptx/mma.h device.h device.cpp; do echo "// $file" >"$tree/kernels/$file"; done
 printf 'before\n<!-- gpu table -->\nold\n<!-- end of gpu table -->\nafter\n' >"$tree/kernels/README.md"
 mkdir -p "$tree/tests/kernels" "$tree/tests/support"
-echo '#include "tests/support/every_path.h"' >"$tree/tests/kernels/alpha_test.cpp"
+printf '#include "kernels/alpha.h"\n#include "tests/support/every_path.h"\n' >"$tree/tests/kernels/alpha_test.cpp"
+echo '// no kernel' >"$tree/tests/kernels/device_test.cpp"
 echo '#include "tests/support/gpu.h"' >"$tree/tests/support/every_path.h"
 echo '// gpu' >"$tree/tests/support/gpu.h"
-echo '// no GPU' >"$tree/tests/kernels/beta_test.cpp"
-[[ $(table tests) == $'kernels_alpha_test\nkernels_device_test' ]] || fail "tests: $(table tests)"
+for test in beta beta_more; do printf '#include "kernels/beta.h"\n#include "tests/support/gpu.h"\n' >"$tree/tests/kernels/${test}_test.cpp"; done
+printf '#include "kernels/beta.h"\n' >"$tree/tests/kernels/no_gpu_test.cpp"
+[[ $(table tests) == $'kernels_alpha_test\nkernels_beta_more_test\nkernels_beta_test\nkernels_device_test' ]] || fail "tests: $(table tests)"
 [[ $(table kernels) == $'alpha\nbeta' ]] || fail "kernels: $(table kernels)"
 expect_status alpha "never run on a GPU"
 

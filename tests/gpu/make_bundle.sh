@@ -52,6 +52,8 @@ for file in "$programs"/lib/liblexel_bench.so "$output"/bin/*; do ldd "$file"; d
   cp -L "$path" "$output/lib/$name"
 done
 
+gzip "$output"/bin/* "$output"/lib/* # a third; run.sh unpacks them
+
 tree_kb=0
 if git -C "$tree" rev-parse --git-dir >/dev/null 2>&1; then
   tree_kb=$(cd "$tree" && git ls-files -z -co --exclude-standard | du -ck --apparent-size --files0-from=- 2>/dev/null | tail -1 | cut -f1)

@@ -20,6 +20,9 @@ while [[ $# -gt 0 ]]; do
   esac
 done
 [[ $minutes =~ ^[0-9]*\.?[0-9]+$ ]] || die "--minutes: expected a number, got $minutes"
+shopt -s nullglob
+packed=("$here"/bin/*.gz "$here"/lib/*.gz)
+[[ ${#packed[@]} == 0 ]] || gunzip -f "${packed[@]}" || die "$here: the programs cannot be unpacked"
 [[ -x $here/bin/lexel ]] || die "$here/bin/lexel: not there; make gpu-kernels-bundle makes the folder that this script runs in"
 
 torch=${LEXEL_TORCH_ROOT:-}

@@ -45,6 +45,7 @@ rm -rf "$output"
 mkdir -p "$output/bin" "$output/lib"
 cp "$programs/bin/lexel" "$output/bin/"
 cp "$programs"/lib/liblexel_*.so "$output/lib/"
+rm -f "$output/lib/liblexel_bench.so" # training needs none
 cp "$here"/run.sh "$here"/README.md "$output/"
 strip --strip-unneeded "$output"/bin/* "$output"/lib/*
 [[ -f $output/lib/liblexel_cuda.so ]] || echo "make_bundle: this build has no CUDA plugin: the bundle trains on a CPU only" >&2

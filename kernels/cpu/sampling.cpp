@@ -275,7 +275,8 @@ HWY_INLINE size_t StorePacked(Tag tag, Vector vector, Mask mask, hn::TFromD<Tag>
 
 /// The same of weights, by the mask of the floats beside them.
 template <class Mask>
-HWY_INLINE void StorePackedWeights(hn::Vec<Wide> weights, Mask mask, uint64_t* to) {
+HWY_INLINE void StorePackedWeights(hn::Vec<Wide> weights, [[maybe_unused]] Mask mask,
+                                   uint64_t* to) {
   const Wide wide;
 #if HWY_TARGET == HWY_SCALAR
   hn::StoreU(weights, wide, to);

@@ -58,8 +58,8 @@ TEST(BenchReport, TextIsInColumns) {
   EXPECT_THAT(
       text,
       HasSubstr(
-          "\nkernel  case     ours  peer           its time   ratio  ceiling used\n"
-          "alpha   big   2.00 ms  one             5.00 ms  2.50 x  75 % of read (15.0 GB/s)\n"));
+          "\nkernel  case      ours  peer           its time   ratio  ceiling used\n"
+          "alpha   big    2.00 ms  one             5.00 ms  2.50 x  75 % of read (15.0 GB/s)\n"));
   EXPECT_THAT(text, Not(HasSubstr(" \n")));  // nothing trails
 }
 

@@ -7,7 +7,8 @@
 // gets a score of -infinity.
 //
 // All products are "C += A B" with rows of A spread and rows of B as vectors: scores = Q K^T (B: packed keys), values
-// = P V, and backward dP = dO V^T, dQ = dS K, dK = dS^T Q, dV = P^T dO.
+// = P V, and backward dP = dO V^T, dQ = dS K, dK = dS^T Q, dV = P^T dO. Forward and backward are one file because they share
+// that product, the chunks and their order, and Highway compiles a file as a whole for each instruction set.
 
 #include "kernels/cpu/attention_tile.h"
 

@@ -226,57 +226,6 @@ TEST(CudaEmulator, Bf16ProductsOfAWarp) {
   }
 }
 
-/// One warp: C = A B by tf32 (depth 8) and by int8 (depth 32), fragments loaded as mma.h draws them.
-__global__ void multiply_others(const float* a, const float* b, float* c, const int8_t* ai,
-                                const int8_t* bi, int32_t* ci) {
-  const unsigned lane = threadIdx.x, g = lane / 4, t = lane % 4;
-  uint32_t fa[4], fb[2];
-  for (unsigned i = 0; i < 4; ++i) fa[i] = ptx::to_tf32(a[(g + i % 2 * 8) * 8 + t + i / 2 * 4]);
-  for (unsigned i = 0; i < 2; ++i) fb[i] = ptx::to_tf32(b[(t + i * 4) * 8 + g]);
-  float sums[4] = {};
-  ptx::multiply_tf32(sums, fa, fb[0], fb[1]);
-  for (unsigned i = 0; i < 4; ++i) c[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = sums[i];
-
-  for (unsigned i = 0; i < 4; ++i) {
-    fa[i] = 0;
-    for (unsigned j = 0; j < 4; ++j) {
-      const int8_t value = ai[(g + i % 2 * 8) * 32 + 4 * t + i / 2 * 16 + j];
-      fa[i] |= uint32_t{static_cast<uint8_t>(value)} << (8 * j);
-    }
-  }
-  for (unsigned i = 0; i < 2; ++i) {
-    fb[i] = 0;
-    for (unsigned j = 0; j < 4; ++j) {
-      fb[i] |= uint32_t{static_cast<uint8_t>(bi[(4 * t + i * 16 + j) * 8 + g])} << (8 * j);
-    }
-  }
-  int32_t totals[4] = {};
-  ptx::multiply_int8(totals, fa, fb[0], fb[1]);
-  for (unsigned i = 0; i < 4; ++i) ci[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = totals[i];
-}
-
-TEST(CudaEmulator, Tf32AndInt8ProductsOfAWarp) {
-  std::vector<float> a(128), b(64), c(128);
-  std::vector<int8_t> ai(16 * 32), bi(32 * 8);
-  std::vector<int32_t> ci(128);
-  Philox random(2);
-  for (float& x : a) x = static_cast<float>(random.uniform_int(1025)) - 512;  // exact as tf32
-  for (float& x : b) x = static_cast<float>(random.uniform_int(1025)) - 512;
-  for (int8_t& x : ai) x = static_cast<int8_t>(random.uniform_int(256));
-  for (int8_t& x : bi) x = static_cast<int8_t>(random.uniform_int(256));
-  EXPECT_EQ(error_of(multiply_others, {1, 32}, a.data(), b.data(), c.data(), ai.data(), bi.data(),
-                     ci.data()),
-            "");
-  for (size_t i = 0; i < 128; ++i) {
-    float wanted = 0;
-    for (size_t k = 0; k < 8; ++k) wanted += a[i / 8 * 8 + k] * b[k * 8 + i % 8];
-    EXPECT_EQ(c[i], wanted);
-    int32_t total = 0;
-    for (size_t k = 0; k < 32; ++k) total += ai[i / 8 * 32 + k] * bi[k * 8 + i % 8];
-    EXPECT_EQ(ci[i], total);
-  }
-}
-
 TEST(CudaEmulator, OurKernelsTakeCpuTensors) {
   const at::Tensor rows = tests::random_tensor(1, {70, 20});
   const at::Tensor codes = tests::random_tensor(2, {200, 20});

@@ -7,12 +7,6 @@
 //   A (16 x 16, row-major)   a[0] = A[g][2t..2t+1]       a[1] = A[g+8][2t..]      a[2] = A[g][2t+8..]   a[3] = A[g+8][2t+8..]
 //   B (16 x 8)               b[0] = B[2t..2t+1][g]       b[1] = B[2t+8..2t+9][g]
 //   C (16 x 8, float32)      c[0..1] = C[g][2t..2t+1]    c[2..3] = C[g+8][2t..2t+1]
-// tf32, m16n8k8, one value a register:
-//   A (16 x 8)               a[0] = A[g][t]   a[1] = A[g+8][t]   a[2] = A[g][t+4]   a[3] = A[g+8][t+4]
-//   B (8 x 8)                b[0] = B[t][g]   b[1] = B[t+4][g]
-// int8, m16n8k32, four values a register, the lowest column in the low byte: as bf16 with 4t for 2t and 16 for 8:
-//   A (16 x 32)              a[0] = A[g][4t..4t+3]   a[1] = A[g+8][4t..]   a[2] = A[g][4t+16..]   a[3] = A[g+8][4t+16..]
-//   B (32 x 8)               b[0] = B[4t..4t+3][g]   b[1] = B[4t+16..4t+19][g]
 
 #include <cstdint>
 
@@ -37,13 +31,6 @@ __device__ __forceinline__ float half_value(uint32_t packed, int which) {
   float value;
   asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(static_cast<uint16_t>(packed >> (16 * which))));
   return value;
-}
-
-/// The float rounded to tf32's 10 bits of fraction, ties away from zero.
-__device__ __forceinline__ uint32_t to_tf32(float x) {
-  uint32_t bits;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
-  return bits;
 }
 
 /// ldmatrix: four 8 x 8 matrices of 16-bit values from shared memory. Lane 8i + r gives the address (16-byte aligned) of
@@ -80,24 +67,6 @@ __device__ __forceinline__ void multiply_half(float (&c)[4], const uint32_t (&a)
   asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
       "{%8, %9}, {%0, %1, %2, %3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-/// c += a b, m16n8k8, tf32 with float32 sums.
-__device__ __forceinline__ void multiply_tf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
-                                              uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-      "{%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-/// c += a b, m16n8k32, int8 with int32 sums.
-__device__ __forceinline__ void multiply_int8(int32_t (&c)[4], const uint32_t (&a)[4], uint32_t b0,
-                                              uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-      "{%8, %9}, {%0, %1, %2, %3};"
-      : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 

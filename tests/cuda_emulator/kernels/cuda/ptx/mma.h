@@ -27,59 +27,35 @@ inline float half_value(uint32_t packed, int which) {
   return lexel_half_value(static_cast<uint16_t>(packed >> (16 * which)));
 }
 
-inline uint32_t to_tf32(float x) {
-  const auto bits = std::bit_cast<uint32_t>(x);
-  if (!std::isfinite(x)) return bits;
-  return (bits + 0x1000U) & 0xFFFFE000U;
-}
-
 // --- how the values of a lane's registers are read ---------------------------------------------------------------------
 struct Bf16Values {
-  using Sum = float;
-  static constexpr int kDepth = 16, kPerRegister = 2;
   static float get(uint32_t r, int i) { return std::bit_cast<float>(r >> (16 * i) << 16); }
 };
 
 struct HalfValues {
-  using Sum = float;
-  static constexpr int kDepth = 16, kPerRegister = 2;
   static float get(uint32_t r, int i) { return half_value(r, i); }
 };
 
-struct Tf32Values {
-  using Sum = float;
-  static constexpr int kDepth = 8, kPerRegister = 1;
-  static float get(uint32_t r, int) { return std::bit_cast<float>(r & 0xFFFFE000U); }
-};
-
-struct Int8Values {
-  using Sum = int32_t;
-  static constexpr int kDepth = 32, kPerRegister = 4;
-  static int32_t get(uint32_t r, int i) { return static_cast<int8_t>(r >> (8 * i)); }
-};
-
-template <class Values>
 struct Operands {
   const uint32_t* a;
   uint32_t b[2];
-  typename Values::Sum* c;
+  float* c;
 };
 
 /// c += a b of a warp, all of it once, by the lane that comes last.
 template <class Values>
-void multiply(typename Values::Sum (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
-              const char* what, Site site) {
-  Operands<Values> mine{a, {b0, b1}, c};
+void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, const char* what,
+              Site site) {
+  Operands mine{a, {b0, b1}, c};
   const auto combine = [](void* const* lanes) {
-    constexpr int kPer = Values::kPerRegister, kHalf = Values::kDepth / 2;
-    using Sum = typename Values::Sum;
-    Sum a_tile[16][Values::kDepth], b_tile[Values::kDepth][8];
+    constexpr int kDepth = 16;
+    float a_tile[16][kDepth], b_tile[kDepth][8];
     for (int lane = 0; lane < 32; ++lane) {
-      const auto& from = *static_cast<const Operands<Values>*>(lanes[lane]);
-      const int g = lane / 4, first = kPer * (lane % 4);
-      for (int i = 0; i < kPer; ++i) {
+      const auto& from = *static_cast<const Operands*>(lanes[lane]);
+      const int g = lane / 4, first = 2 * (lane % 4);
+      for (int i = 0; i < 2; ++i) {
         for (int half = 0; half < 2; ++half) {
-          const int k = first + i + half * kHalf;
+          const int k = first + i + half * 8;
           a_tile[g][k] = Values::get(from.a[2 * half], i);
           a_tile[g + 8][k] = Values::get(from.a[2 * half + 1], i);
           b_tile[k][g] = Values::get(from.b[half], i);
@@ -87,10 +63,10 @@ void multiply(typename Values::Sum (&c)[4], const uint32_t (&a)[4], uint32_t b0,
       }
     }
     for (int lane = 0; lane < 32; ++lane) {
-      const auto& to = *static_cast<const Operands<Values>*>(lanes[lane]);
+      const auto& to = *static_cast<const Operands*>(lanes[lane]);
       for (int i = 0; i < 4; ++i) {
         const int row = lane / 4 + i / 2 * 8, column = 2 * (lane % 4) + i % 2;
-        for (int k = 0; k < Values::kDepth; ++k) to.c[i] += a_tile[row][k] * b_tile[k][column];
+        for (int k = 0; k < kDepth; ++k) to.c[i] += a_tile[row][k] * b_tile[k][column];
       }
     }
   };
@@ -138,14 +114,6 @@ inline void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, ui
 inline void multiply_half(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
                           Site site = Site::current()) {
   multiply<HalfValues>(c, a, b0, b1, "mma half", site);
-}
-inline void multiply_tf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
-                          Site site = Site::current()) {
-  multiply<Tf32Values>(c, a, b0, b1, "mma tf32", site);
-}
-inline void multiply_int8(int32_t (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
-                          Site site = Site::current()) {
-  multiply<Int8Values>(c, a, b0, b1, "mma int8", site);
 }
 
 }  // namespace lexel::kernels::cuda::ptx

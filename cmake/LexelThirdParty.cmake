@@ -9,7 +9,8 @@ find_package(nlohmann_json REQUIRED CONFIG)      # nlohmann_json::nlohmann_json
 find_package(OpenSSL REQUIRED COMPONENTS Crypto) # OpenSSL::Crypto
 find_package(Threads REQUIRED)                   # Threads::Threads
 
-# These bring no CMake files in Debian: WebP::webp, WebP::webpdemux, Exif::exif, TurboJPEG::turbojpeg.
+# These bring no CMake files in Debian: WebP::webp, WebP::webpdemux, Exif::exif, TurboJPEG::turbojpeg,
+# SentencePiece::sentencepiece, SentencePiece::train.
 function(_lexel_import target library header)
   if(TARGET ${target})
     return()
@@ -26,3 +27,5 @@ _lexel_import(WebP::webp webp webp/decode.h)
 _lexel_import(WebP::webpdemux webpdemux webp/demux.h)
 _lexel_import(Exif::exif exif libexif/exif-data.h)
 _lexel_import(TurboJPEG::turbojpeg turbojpeg turbojpeg.h)
+_lexel_import(SentencePiece::sentencepiece sentencepiece sentencepiece_processor.h)
+_lexel_import(SentencePiece::train sentencepiece_train sentencepiece_trainer.h)

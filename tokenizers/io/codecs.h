@@ -23,11 +23,13 @@ ImageHeader stb_header(const Encoded& from, const std::string& format);  // "bmp
 
 Image decode_jpeg(const Encoded& from);
 Image decode_png(const Encoded& from);
+RgbaImage decode_png_rgba(const Encoded& from);
 Image decode_webp(const Encoded& from);
 Image decode_stb(const Encoded& from, const std::string& format);
 
 std::vector<uint8_t> encode_jpeg(const Image& image);
 std::vector<uint8_t> encode_png(const Image& image);
+std::vector<uint8_t> encode_png_rgba(const RgbaImage& image);
 std::vector<uint8_t> encode_webp(const Image& image);
 
 /// Error(kBadData) on an empty picture or one of more than kMaxImagePixels.
@@ -42,7 +44,7 @@ void blend_on_white(const uint8_t* rgba, uint8_t* rgb, int64_t pixels);
 /// The orientation 1..8 that an EXIF block says (with or without "Exif\0\0" before it); 1 when it says none.
 int exif_orientation(const uint8_t* data, size_t bytes);
 
-/// Turns a picture upright, orientation as in EXIF (1 is upright).
-Image upright(const Image& image, int orientation);
+/// Turns (H, W, C) pixels upright, orientation as in EXIF (1 is upright).
+at::Tensor upright(const at::Tensor& pixels, int orientation);
 
 }  // namespace lexel::codecs

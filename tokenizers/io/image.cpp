@@ -1,6 +1,8 @@
 #include "tokenizers/io/image.h"
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full_like.h>
 #include <ATen/ops/nan_to_num.h>
 #include <ATen/ops/round.h>
 #include <algorithm>
@@ -53,21 +55,21 @@ int exif_orientation(const uint8_t* data, size_t bytes) {
   return orientation >= 1 && orientation <= 8 ? orientation : 1;
 }
 
-Image upright(const Image& image, int orientation) {
+at::Tensor upright(const at::Tensor& pixels, int orientation) {
   // Orientations 5..8 have rows and columns exchanged; then what is left is a flip of one or both.
-  const at::Tensor turned = orientation >= 5 ? image.pixels.transpose(0, 1) : image.pixels;
+  const at::Tensor turned = orientation >= 5 ? pixels.transpose(0, 1) : pixels;
   switch (orientation) {
     case 2:
     case 6:
-      return {turned.flip({1}).contiguous()};
+      return turned.flip({1}).contiguous();
     case 3:
     case 7:
-      return {turned.flip({0, 1}).contiguous()};
+      return turned.flip({0, 1}).contiguous();
     case 4:
     case 8:
-      return {turned.flip({0}).contiguous()};
+      return turned.flip({0}).contiguous();
     default:
-      return {turned.contiguous()};
+      return turned.contiguous();
   }
 }
 
@@ -102,12 +104,11 @@ std::string format_of_extension(const std::string& path) {
   fail(ErrorKind::kUsage, path, ": expected a name that ends in .png, .jpg, .jpeg or .webp");
 }
 
-void check_image(const Image& image, const char* function) {
-  const at::Tensor& pixels = image.pixels;
-  check_arg(pixels.defined() && pixels.dim() == 3 && pixels.size(2) == 3 && pixels.numel() > 0 &&
-                pixels.scalar_type() == at::kByte && pixels.device().is_cpu() &&
-                pixels.is_contiguous(),
-            function, "expected pixels (H, W, 3) uint8, contiguous, on the CPU");
+void check_pixels(const at::Tensor& pixels, int64_t channels, const char* function) {
+  check_arg(pixels.defined() && pixels.dim() == 3 && pixels.size(2) == channels &&
+                pixels.numel() > 0 && pixels.scalar_type() == at::kByte &&
+                pixels.device().is_cpu() && pixels.is_contiguous(),
+            function, "expected pixels (H, W, ", channels, ") uint8, contiguous, on the CPU");
 }
 
 }  // namespace
@@ -124,6 +125,13 @@ Image decode_image(const uint8_t* data, size_t bytes, const std::string& name) {
   if (format == "png") return codecs::decode_png(from);
   if (format == "webp") return codecs::decode_webp(from);
   return codecs::decode_stb(from, format);
+}
+
+RgbaImage decode_rgba(const uint8_t* data, size_t bytes, const std::string& name) {
+  const codecs::Encoded from{data, bytes, name};
+  if (sniff(from) == "png") return codecs::decode_png_rgba(from);
+  const at::Tensor rgb = decode_image(data, bytes, name).pixels;
+  return {at::cat({rgb, at::full_like(rgb.narrow(2, 0, 1), 255)}, 2)};  // (H, W, 4)
 }
 
 ImageHeader read_image_header(const uint8_t* data, size_t bytes, const std::string& name) {
@@ -143,15 +151,20 @@ void write_image(const std::string& path, const Image& image) {
 }
 
 std::vector<uint8_t> encode_image(const Image& image, const std::string& format) {
-  check_image(image, "encode_image");
+  check_pixels(image.pixels, 3, "encode_image");
   if (format == "png") return codecs::encode_png(image);
   if (format == "jpeg") return codecs::encode_jpeg(image);
   if (format == "webp") return codecs::encode_webp(image);
   fail(ErrorKind::kUsage, "encode_image: expected png, jpeg or webp, got ", format);
 }
 
+std::vector<uint8_t> encode_rgba(const RgbaImage& image) {
+  check_pixels(image.pixels, 4, "encode_rgba");
+  return codecs::encode_png_rgba(image);
+}
+
 at::Tensor to_tensor(const Image& image) {
-  check_image(image, "to_tensor");
+  check_pixels(image.pixels, 3, "to_tensor");
   return image.pixels.permute({2, 0, 1})
       .to(at::kFloat, false, true, at::MemoryFormat::Contiguous)
       .div_(255);  // (3, H, W)

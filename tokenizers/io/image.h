@@ -14,6 +14,13 @@ struct Image {
   int64_t width() const { return pixels.size(1); }
 };
 
+/// A picture with transparency: straight alpha (not multiplied into the colours).
+struct RgbaImage {
+  at::Tensor pixels;  // (H, W, 4) uint8, contiguous, CPU
+  int64_t height() const { return pixels.size(0); }
+  int64_t width() const { return pixels.size(1); }
+};
+
 /// What a file's header says, before any pixel is decoded.
 struct ImageHeader {
   std::string format;  // "jpeg", "png", "webp", "bmp", "gif", "pnm"
@@ -34,6 +41,9 @@ Image read_image(const std::string& path);
 /// The same from memory; `name` stands for the path in messages.
 Image decode_image(const uint8_t* data, size_t bytes, const std::string& name);
 
+/// The same with its alpha, where the format has one (PNG); what has none is opaque (255).
+RgbaImage decode_rgba(const uint8_t* data, size_t bytes, const std::string& name);
+
 /// The header only. throws as decode_image
 ImageHeader read_image_header(const uint8_t* data, size_t bytes, const std::string& name);
 
@@ -45,6 +55,9 @@ void write_image(const std::string& path, const Image& image);
 
 /// As a file in memory; format "png", "jpeg" or "webp".
 std::vector<uint8_t> encode_image(const Image& image, const std::string& format);
+
+/// As a PNG file in memory, alpha kept.
+std::vector<uint8_t> encode_rgba(const RgbaImage& image);
 
 /// (3, H, W) float32 in [0, 1] <-> 8 bits (values are clamped, then rounded to nearest).
 at::Tensor to_tensor(const Image& image);

@@ -201,7 +201,7 @@ Image decode_jpeg(const Encoded& from) {
   } else if (!decoder.read_rows(pixels, static_cast<size_t>(3 * width))) {
     decoder.report(from);
   }
-  return upright(image, orientation);
+  return {upright(image.pixels, orientation)};
 }
 
 std::vector<uint8_t> encode_jpeg(const Image& image) { return lexel::encode_jpeg(image, kQuality); }

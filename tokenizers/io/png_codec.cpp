@@ -1,3 +1,4 @@
+#include <ATen/ops/empty.h>
 #include <algorithm>
 #include <csetjmp>
 #include <cstdio>
@@ -85,6 +86,31 @@ struct Decoder {
   }
 };
 
+// Gives each row of RGBA, top to bottom, to take(y, row, header); returns the orientation.
+template <class Take>
+int decode_rows(const Encoded& from, const Take& take) {
+  const ImageHeader header = png_header(from);
+  check_size(from.name, header.width, header.height);
+  Decoder decoder(from);
+  if (!decoder.read_header()) decoder.report(from);
+  const int passes = decoder.start();
+  if (passes == 0) decoder.report(from);
+  // An interlaced file fills the picture pass by pass and needs all rows at once, others only one.
+  const size_t stride = static_cast<size_t>(4 * header.width);
+  const bool whole = passes > 1;
+  const std::unique_ptr<uint8_t[]> rgba(
+      new uint8_t[stride * static_cast<size_t>(whole ? header.height : 1)]);
+  for (int pass = 0; pass < passes; ++pass) {
+    for (int64_t y = 0; y < header.height; ++y) {
+      uint8_t* row = rgba.get() + (whole ? stride * static_cast<size_t>(y) : 0);
+      if (!decoder.read_row(row)) decoder.report(from);
+      if (pass + 1 == passes) take(y, row, header);
+    }
+  }
+  if (!decoder.finish()) decoder.report(from);
+  return decoder.orientation();
+}
+
 }  // namespace
 
 ImageHeader png_header(const Encoded& from) {
@@ -96,43 +122,51 @@ ImageHeader png_header(const Encoded& from) {
 }
 
 Image decode_png(const Encoded& from) {
-  const ImageHeader header = png_header(from);
-  check_size(from.name, header.width, header.height);
-  Decoder decoder(from);
-  if (!decoder.read_header()) decoder.report(from);
-  const int passes = decoder.start();
-  if (passes == 0) decoder.report(from);
-  Image image = empty_image(header.width, header.height);
-  uint8_t* rgb = image.pixels.data_ptr<uint8_t>();
-  // An interlaced file fills the picture pass by pass and needs all rows at once, others only one.
-  const size_t stride = static_cast<size_t>(4 * header.width);
-  const bool whole = passes > 1;
-  const std::unique_ptr<uint8_t[]> rgba(
-      new uint8_t[stride * static_cast<size_t>(whole ? header.height : 1)]);
-  for (int pass = 0; pass < passes; ++pass) {
-    for (int64_t y = 0; y < header.height; ++y) {
-      uint8_t* row = rgba.get() + (whole ? stride * static_cast<size_t>(y) : 0);
-      if (!decoder.read_row(row)) decoder.report(from);
-      if (pass + 1 == passes) blend_on_white(row, rgb + 3 * header.width * y, header.width);
-    }
-  }
-  if (!decoder.finish()) decoder.report(from);
-  return upright(image, decoder.orientation());
+  Image image;
+  const auto blend = [&](int64_t y, const uint8_t* row, const ImageHeader& header) {
+    if (!image.pixels.defined()) image = empty_image(header.width, header.height);
+    uint8_t* to = image.pixels.data_ptr<uint8_t>() + 3 * header.width * y;
+    blend_on_white(row, to, header.width);
+  };
+  const int orientation = decode_rows(from, blend);
+  return {upright(image.pixels, orientation)};
 }
 
-std::vector<uint8_t> encode_png(const Image& image) {
+RgbaImage decode_png_rgba(const Encoded& from) {
+  RgbaImage image;
+  const auto copy = [&](int64_t y, const uint8_t* row, const ImageHeader& header) {
+    if (!image.pixels.defined())
+      image.pixels = at::empty({header.height, header.width, 4}, at::kByte);  // (H, W, 4)
+    uint8_t* to = image.pixels.data_ptr<uint8_t>() + 4 * header.width * y;
+    std::copy_n(row, 4 * header.width, to);
+  };
+  const int orientation = decode_rows(from, copy);
+  return {upright(image.pixels, orientation)};
+}
+
+namespace {
+
+std::vector<uint8_t> encode(const at::Tensor& pixels, png_uint_32 format) {
   png_image job = {};
   job.version = PNG_IMAGE_VERSION;
-  job.width = static_cast<png_uint_32>(image.width());
-  job.height = static_cast<png_uint_32>(image.height());
-  job.format = PNG_FORMAT_RGB;
+  job.width = static_cast<png_uint_32>(pixels.size(1));
+  job.height = static_cast<png_uint_32>(pixels.size(0));
+  job.format = format;
   std::vector<uint8_t> data(PNG_IMAGE_PNG_SIZE_MAX(job));
   png_alloc_size_t bytes = data.size();
   const bool done = png_image_write_to_memory(&job, data.data(), &bytes, 0,
-                                              image.pixels.data_ptr<uint8_t>(), 0, nullptr);
+                                              pixels.data_ptr<uint8_t>(), 0, nullptr);
   check(done, ErrorKind::kInternal, "PNG encoder: ", job.message);
   data.resize(bytes);
   return data;
+}
+
+}  // namespace
+
+std::vector<uint8_t> encode_png(const Image& image) { return encode(image.pixels, PNG_FORMAT_RGB); }
+
+std::vector<uint8_t> encode_png_rgba(const RgbaImage& image) {
+  return encode(image.pixels, PNG_FORMAT_RGBA);
 }
 
 }  // namespace lexel::codecs

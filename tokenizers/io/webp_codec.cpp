@@ -72,7 +72,7 @@ Image decode_webp(const Encoded& from) {
                              3 * header.width) != nullptr;
   }
   check(done, ErrorKind::kBadData, from.name, ": is not a sound WebP file, or truncated");
-  return upright(image, orientation(from));
+  return {upright(image.pixels, orientation(from))};
 }
 
 std::vector<uint8_t> encode_webp(const Image& image) {

@@ -202,6 +202,29 @@ TEST(WriteImage, LosslessFormatsGiveThePixelsBack) {
   }
 }
 
+TEST(RgbaImage, KeepsAlphaBothWays) {
+  RgbaImage image{at::zeros({3, 5, 4}, at::kByte)};
+  for (int64_t i = 0; i < image.pixels.numel(); ++i)
+    image.pixels.data_ptr<uint8_t>()[i] = static_cast<uint8_t>(37 * i);
+  const std::vector<uint8_t> file = encode_rgba(image);
+  EXPECT_TRUE(at::equal(decode_rgba(file.data(), file.size(), "x.png").pixels, image.pixels));
+  EXPECT_EQ(decode_image(file.data(), file.size(), "x.png").pixels.size(2), 3);
+  expect_error(ErrorKind::kUsage, "(H, W, 4)",
+               [&] { encode_rgba({image.pixels.narrow(2, 0, 3).contiguous()}); });
+}
+
+TEST(RgbaImage, WhatHasNoAlphaIsOpaque) {
+  const Image image{at::full({4, 6, 3}, 90, at::kByte)};
+  for (const char* format : {"png", "jpeg", "webp"}) {
+    const std::vector<uint8_t> file = encode_image(image, format);
+    const at::Tensor pixels = decode_rgba(file.data(), file.size(), format).pixels;
+    ASSERT_EQ(pixels.sizes(), at::IntArrayRef({4, 6, 4})) << format;
+    EXPECT_TRUE(pixels.select(2, 3).eq(255).all().item<bool>()) << format;
+    EXPECT_TRUE(
+        at::equal(pixels.narrow(2, 0, 3), decode_image(file.data(), file.size(), format).pixels));
+  }
+}
+
 TEST(WriteImage, LongThinPictures) {
   const TemporaryFolder folder;
   const Image image{at::full({3, 20000, 3}, 77, at::kByte)};

@@ -4,8 +4,8 @@
 #include <string>
 
 #include "apps/train/options.h"
-#include "apps/train/picture_pool.h"
-#include "apps/train/training_state.h"
+#include "apps/train/tokenizer/picture_pool.h"
+#include "apps/train/tokenizer/training_state.h"
 
 // Private to apps/train (a JSON type in a header).
 

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "apps/train/run_log.h"
-#include "tests/apps/train/made_pictures.h"
+#include "tests/apps/train/tokenizer/made_pictures.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/temporary_folder.h"
 #include "tokenizers/io/atomic_file.h"

@@ -1,0 +1,408 @@
+#include "apps/train/tokenizer/trainer.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <type_traits>
+
+#include "apps/progress.h"
+#include "apps/train/provenance.h"
+#include "apps/train/tokenizer/start.h"
+#include "kernels/check.h"
+#include "kernels/device.h"
+#include "kernels/philox.h"
+#include "tokenizers/io/atomic_file.h"
+#include "tokenizers/io/model_file.h"
+#include "tokenizers/io/torch_checkpoint.h"
+#include "tokenizers/vit_vqgan_file.h"
+
+namespace lexel::train {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int64_t kBatchesAhead = 8;
+constexpr int64_t kStepsBeforePlan = 20;  // of which the first are slower than all others
+constexpr double kExplosion = 100.0;      // times the usual loss
+constexpr int64_t kStepsBeforeExplosion = 50;
+constexpr int64_t kSamples = 24;  // pictures of the sample grid
+// The set that reports lead with: it must not choose the checkpoint as well.
+constexpr const char* kReportedSet = "sharp photos";
+
+at::ScalarType stored_type(const std::string& name) {
+  if (name == "fp32") return at::kFloat;
+  if (name == "bf16") return at::kBFloat16;
+  check(name == "fp16", ErrorKind::kUsage, "--weights: expected fp32, bf16 or fp16, got '", name,
+        "'");
+  return at::kHalf;
+}
+
+double rounded(double value) { return std::round(value * 1e5) / 1e5; }
+
+/// Which pictures of a batch pass the quantizer: (B, N) bool, or undefined where all do.
+at::Tensor quantized_mask(const TrainRecipe& recipe, double share, int64_t first_sample) {
+  if (share >= 1.0) return {};
+  const int64_t grid = recipe.model.image_size / recipe.model.patch_size;
+  const at::Tensor mask = at::empty({recipe.batch, grid * grid}, at::kBool);
+  for (int64_t i = 0; i < recipe.batch; ++i) {
+    Philox random(uint64_t(recipe.seed), "quantized", uint64_t(first_sample + i));
+    mask[i].fill_(random.uniform() < share);
+  }
+  return mask;
+}
+
+}  // namespace
+
+Trainer::Trainer(const cli::TrainOptions& options, const TrainRecipe& recipe)
+    : options_(options),
+      device_(resolve_device(options.device)),
+      compute_(recipe.compute == "bf16" ? at::kBFloat16 : at::kFloat) {
+  stored_type(options.weights);
+  check(options.workers >= 1 && options.workers <= 256, ErrorKind::kUsage,
+        "--workers: expected 1..256, got ", options.workers);
+  std::error_code error;
+  std::filesystem::create_directories(options.output, error);
+  check(!error, ErrorKind::kIo, options.output, ": ", error.message());
+
+  read_training_data({.inputs = options.data,
+                      .model_size = recipe.model.image_size,
+                      .min_side = recipe.min_side,
+                      .max_side = recipe.max_side,
+                      .cache_bytes = options.cache_mb << 20,
+                      .held_out_pictures = recipe.eval_pictures},
+                     data_);
+  sampler_ = std::make_unique<CropSampler>(data_.pool, recipe);
+  if (recipe.losses.perceptual > 0) {
+    perceptual_ = std::make_unique<vqgan::PerceptualNet>(
+        vqgan::make_perceptual_net(read_torch_checkpoint(recipe.perceptual), compute_, device_));
+  }
+
+  if (options.resume) {
+    load_checkpoint(path("checkpoint.safetensors"), state_, device_);
+    check(state_.data_fingerprint == data_.pool.fingerprint, ErrorKind::kUsage,
+          "--resume: the data is not that of the checkpoint");
+    state_.recipe = recipe;  // the checkpoint's, with what this command line changed
+  } else {
+    make_training_state(state_, recipe, device_);
+    state_.data_fingerprint = data_.pool.fingerprint;
+    start_model(state_, *sampler_, options.workers);
+  }
+  if (recipe.steps > 0) state_.plan = {0, 0.0, recipe.steps};
+  elapsed_before_s_ = state_.elapsed_s;
+  rates_ = parse_curves(recipe.rates, "rates");
+  loss_factors_ = parse_curves(recipe.loss_factors, "loss_factors");
+  quantized_share_ = parse_curve(recipe.quantized_share, "quantized_share");
+
+  if (!data_.held_out.empty()) {
+    const at::Tensor centres =
+        raw_patch_centres(path("floor.safetensors"), *sampler_, recipe, options.workers);
+    for (const HeldOutSet& set : data_.held_out) {
+      floors_.push_back(floor_of(set.images, centres, recipe.model.patch_size));
+    }
+  }
+  log_ = std::make_unique<RunLog>(path("metrics.jsonl"), options.resume ? state_.metrics_bytes : 0);
+  write_file(path("recipe.json"), to_json(recipe));
+}
+
+double Trainer::elapsed_s() const {
+  return elapsed_before_s_ + std::chrono::duration<double>(Clock::now() - begin_).count();
+}
+
+bool Trainer::finished() const {
+  const TrainRecipe& recipe = state_.recipe;
+  if (recipe.steps > 0 && state_.step >= recipe.steps) return true;
+  if (recipe.minutes <= 0) return false;
+  return elapsed_s() >= recipe.minutes * 60.0 ||
+         (state_.plan.total_steps > 0 && state_.step >= state_.plan.total_steps &&
+          recipe.steps == 0);
+}
+
+void Trainer::run(const volatile std::sig_atomic_t& stop) {
+  const TrainRecipe& recipe = state_.recipe;
+  begin_ = Clock::now();
+  start_batches();
+  log_start();
+  if (!options_.resume) {
+    evaluate_and_report();
+    save();
+  }
+  logged_s_ = measured_s_ = elapsed_s();
+  logged_step_ = measured_step_ = state_.step;
+
+  cli::Progress progress("training", state_.plan.total_steps > 0 ? state_.plan.total_steps : -1,
+                         "steps", options_.quiet);
+  const int64_t first_step = state_.step;
+  double evaluated_s = elapsed_s(), saved_s = elapsed_s();
+  while (!stop && !finished()) {
+    step();
+    if (recipe.steps == 0 && state_.plan.total_steps == 0 &&
+        state_.step == first_step + kStepsBeforePlan) {
+      revise_plan();
+    }
+    if (state_.plan.total_steps > 0) progress.set_total(state_.plan.total_steps);
+    progress.update(state_.step, note_);
+    const bool due = recipe.eval_steps > 0
+                         ? state_.step % recipe.eval_steps == 0
+                         : elapsed_s() - evaluated_s >= recipe.eval_minutes * 60.0;
+    if (due && !finished()) {
+      if (recipe.steps == 0) revise_plan();
+      evaluate_and_report();
+      evaluated_s = elapsed_s();
+    }
+    if (elapsed_s() - saved_s >= recipe.checkpoint_minutes * 60.0) {
+      save();
+      saved_s = elapsed_s();
+    }
+  }
+  const bool done = finished();
+  if (done) {
+    evaluate_and_report();
+    write_model("model.safetensors");
+  }
+  save();
+}
+
+void Trainer::start_batches() {
+  const TrainRecipe& recipe = state_.recipe;
+  const int64_t first = state_.step * recipe.accumulation;
+  if (device_.is_cpu()) {
+    loader_ = std::make_unique<Loader>(*sampler_, recipe.batch, recipe.model.image_size, first,
+                                       options_.workers, kBatchesAhead);
+  } else {
+    device_crops_ =
+        std::make_unique<DeviceCrops>(data_.pool, *sampler_, recipe.batch, recipe.model.image_size,
+                                      first, options_.workers, device_);
+  }
+}
+
+at::Tensor Trainer::next_batch() { return loader_ ? loader_->next() : device_crops_->next(); }
+
+double Trainer::waited_s() const {
+  return loader_ ? loader_->waited_s() : device_crops_->waited_s();
+}
+
+void Trainer::revise_plan() {
+  const double left_s = state_.recipe.minutes * 60.0 - elapsed_s();
+  const int64_t steps = state_.step - measured_step_;
+  if (steps <= 0) return;
+  const double step_s = (elapsed_s() - measured_s_) / double(steps);
+  state_.plan = state_.plan.revised(state_.step, int64_t(left_s / step_s));
+}
+
+void Trainer::step() {
+  const TrainRecipe& recipe = state_.recipe;
+  const double progress = state_.plan.progress(state_.step);
+  const double rate = warmup_cosine(state_.step, recipe.warmup_steps, progress, recipe.final_rate);
+  vqgan::TrainSetup setup{recipe.losses, compute_, perceptual_.get(), state_.discriminator.get()};
+  setup.weights.discriminator_start = 0;
+  vqgan::visit_fields(setup.weights, [&](const std::string& name, auto& weight) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(weight)>, double>) {
+      const auto factor = loss_factors_.find(name);
+      if (factor != loss_factors_.end()) weight *= factor->second.at(progress);
+    }
+  });
+
+  std::map<std::string, double> factors;
+  for (const auto& [group, curve] : rates_) factors[group] = curve.at(progress);
+  state_.optimizer->zero_gradients();
+  state_.optimizer->select_trained(factors);
+  std::map<std::string, double> terms;
+  std::vector<at::Tensor> latents, ids;
+  for (int64_t part = 0; part < recipe.accumulation; ++part) {
+    const int64_t batch = state_.step * recipe.accumulation + part;
+    const at::Tensor images = next_batch();
+    at::Tensor mask = quantized_mask(recipe, quantized_share_.at(progress), batch * recipe.batch);
+    if (mask.defined()) mask = mask.to(device_);
+    const auto pass = vqgan::generator_step(state_.model, setup, images, state_.step, mask);
+    (pass.total / double(recipe.accumulation)).backward();
+    add_terms(pass.terms, terms);
+    latents.push_back(pass.forward.latents.detach());
+    ids.push_back(pass.forward.ids);
+    if (vqgan::discriminator_active(setup, state_.step)) {
+      const auto judged =
+          vqgan::discriminator_step(setup, images, pass.forward.pictures.detach(), state_.step);
+      if (part == 0) state_.discriminator_optimizer->zero_gradients();
+      (judged.total / double(recipe.accumulation)).backward();
+      add_terms(judged.terms, terms);
+    }
+  }
+  check_loss(terms.at("loss"));
+
+  double norm = 0.0;
+  try {
+    norm = state_.optimizer->step(recipe.learning_rate * rate, factors);
+    if (vqgan::discriminator_active(setup, state_.step)) {
+      state_.discriminator_optimizer->step(recipe.discriminator_rate * rate, {});
+    }
+  } catch (const Error& error) {
+    fail(error.kind(), "step ", state_.step + 1, ": ", error.what());
+  }
+  care_for_codes(latents, ids);
+  ++state_.step;
+
+  for (const auto& [name, value] : terms) sums_[name] += value;
+  ++summed_;
+  if (state_.step % recipe.log_every == 0) log_step(recipe.learning_rate * rate, norm);
+}
+
+void Trainer::add_terms(const vqgan::LossTerms& terms, std::map<std::string, double>& sums) const {
+  for (const auto& [name, value] : vqgan::read(terms)) {
+    // "loss", their sum, comes first: the culprit is behind it.
+    check(std::isfinite(value) || name == "loss", ErrorKind::kBadData, "step ", state_.step + 1,
+          ": the loss term '", name, "' is not finite");
+    sums[name] += value / double(state_.recipe.accumulation);
+  }
+}
+
+void Trainer::check_loss(double loss) {
+  check(std::isfinite(loss), ErrorKind::kBadData, "step ", state_.step + 1,
+        ": the loss is not finite");
+  check(
+      state_.step < kStepsBeforeExplosion || loss < kExplosion * std::abs(state_.usual_loss) + 1.0,
+      ErrorKind::kBadData, "step ", state_.step + 1, ": the loss exploded to ", loss, " from ",
+      state_.usual_loss);
+  state_.usual_loss = state_.step == 0 ? loss : 0.98 * state_.usual_loss + 0.02 * loss;
+}
+
+void Trainer::care_for_codes(const std::vector<at::Tensor>& latents,
+                             const std::vector<at::Tensor>& ids) {
+  const at::NoGradGuard no_grad;
+  const TrainRecipe& recipe = state_.recipe;
+  const at::Tensor all_latents = at::cat(latents);  // (B, N, code_width)
+  const at::Tensor all_ids = at::cat(ids);          // (B, N)
+  state_.usage->observe(all_ids);
+  const auto rate = rates_.find("quantizer");
+  const double progress = state_.plan.progress(state_.step);
+  const bool moving = rate == rates_.end() || rate->second.at(progress) > 0;
+  if (state_.ema_codes && moving) state_.ema_codes->update(state_.model, all_latents, all_ids);
+  if (recipe.restart_unused_for == 0 || progress >= recipe.restart_until ||
+      (state_.step + 1) % recipe.restart_every != 0) {
+    return;
+  }
+  const vqgan::RestartOptions options{.unused_for = recipe.restart_unused_for,
+                                      .max_codes = recipe.restart_at_most,
+                                      .seed = uint64_t(recipe.seed)};
+  const at::Tensor moved =
+      vqgan::restart_dead_codes(state_.model, *state_.usage, all_latents, state_.step, options);
+  if (state_.ema_codes && moved.numel() > 0) state_.ema_codes->restarted(state_.model, moved);
+  state_.restarts += moved.numel();
+}
+
+void Trainer::log_start() {
+  Json line = {{"type", "start"}, {"step", state_.step}, {"device", device_.str()}};
+  line["floors"] = Json::object();
+  for (size_t i = 0; i < floors_.size(); ++i) {
+    line["floors"][data_.held_out[i].name] = {{"pictures", data_.held_out[i].images.size(0)},
+                                              {"mosaic", rounded(floors_[i].mosaic)},
+                                              {"kmeans", rounded(floors_[i].kmeans)}};
+  }
+  line["data"] = provenance_of_data(data_);
+  log_->append(line.dump());
+}
+
+void Trainer::log_step(double rate, double gradient_norm) {
+  const double now_s = elapsed_s();
+  const double span_s = std::max(now_s - logged_s_, 1e-9);
+  const double pictures =
+      double((state_.step - logged_step_) * state_.recipe.batch * state_.recipe.accumulation);
+  const int64_t window = 100;
+  Json line = {{"type", "step"},
+               {"step", state_.step},
+               {"progress", rounded(state_.plan.progress(state_.step))},
+               {"time_s", rounded(now_s)},
+               {"rate", rate},
+               {"gradient_norm", rounded(gradient_norm)},
+               {"usage", rounded(state_.usage->usage(window))},
+               {"perplexity", rounded(state_.usage->perplexity())},
+               {"restarts", state_.restarts},
+               {"pictures_per_s", rounded(pictures / span_s)},
+               {"waiting", rounded((waited_s() - logged_waited_s_) / span_s)}};
+  for (const auto& [name, sum] : sums_) line["losses"][name] = sum / double(summed_);
+  std::ostringstream note;
+  note.precision(4);
+  note << "loss " << sums_["loss"] / double(summed_) << ", " << line["pictures_per_s"].get<double>()
+       << " pictures/s";
+  note_ = note.str();
+  log_->append(line.dump());
+  sums_.clear();
+  summed_ = 0;
+  logged_s_ = now_s;
+  logged_step_ = state_.step;
+  logged_waited_s_ = waited_s();
+}
+
+void Trainer::evaluate_and_report() {
+  if (!data_.held_out.empty()) {
+    const double begin_s = elapsed_s();
+    state_.optimizer->swap_averages();
+    const Evaluation result = evaluate(state_.model, data_.held_out, compute_, device_, kSamples);
+    state_.optimizer->swap_averages();
+    Json sets = Json::object();
+    for (size_t i = 0; i < result.sets.size(); ++i) {
+      sets[result.sets[i].name] = {{"pictures", result.sets[i].pictures},
+                                   {"psnr", rounded(result.sets[i].psnr)},
+                                   {"unquantized", rounded(result.sets[i].unquantized)},
+                                   {"mosaic", rounded(floors_[i].mosaic)},
+                                   {"kmeans", rounded(floors_[i].kmeans)}};
+    }
+    Json line = {{"type", "eval"},
+                 {"step", state_.step},
+                 {"progress", rounded(state_.plan.progress(state_.step))},
+                 {"time_s", rounded(begin_s)},
+                 {"usage", rounded(result.usage)},
+                 {"perplexity", rounded(result.perplexity)},
+                 {"sets", sets}};
+    last_evaluation_ = line.dump();
+    log_->append(last_evaluation_);
+    keep_if_best(result);
+    write_sample_grid(path("samples.png"), result.originals, result.reconstructions, 4);
+    std::filesystem::create_directories(path("samples"));
+    write_sample_strip(path("samples/" + std::to_string(state_.step) + ".png"),
+                       result.reconstructions, kSamples / 3);
+    if (state_.step == 0) {
+      write_sample_strip(path("samples/originals.png"), result.originals, kSamples / 3);
+    }
+    // What an evaluation takes is not the rate of training.
+    logged_s_ += elapsed_s() - begin_s;
+  }
+  write_report(options_.output);
+  measured_s_ = elapsed_s();
+  measured_step_ = state_.step;
+}
+
+void Trainer::save() {
+  state_.elapsed_s = elapsed_s();
+  state_.metrics_bytes = log_->bytes();
+  save_checkpoint(path("checkpoint.safetensors"), state_);
+}
+
+void Trainer::write_model(const std::string& name) {
+  const Preprocess preprocess{state_.recipe.model.image_size, "crop", "bicubic"};
+  const std::string provenance =
+      provenance_of_run(options_, state_, data_, device_.str(), elapsed_s(), last_evaluation_);
+  state_.optimizer->swap_averages();
+  write_model_file(path(name), vit_vqgan_file(state_.model, preprocess, provenance, "Apache-2.0",
+                                              stored_type(options_.weights)));
+  state_.optimizer->swap_averages();
+}
+
+void Trainer::keep_if_best(const Evaluation& result) {
+  double sum = 0.0;
+  int64_t count = 0;
+  for (const SetResult& set : result.sets) {
+    if (set.name == kReportedSet && result.sets.size() > 1) continue;
+    sum += set.psnr;
+    ++count;
+  }
+  if (sum / double(count) <= state_.best_psnr) return;
+  state_.best_psnr = sum / double(count);
+  write_model("best.safetensors");
+}
+
+}  // namespace lexel::train

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "apps/train/tokenizer/crops.h"
+#include "apps/train/tokenizer/device_crops.h"
+#include "apps/train/tokenizer/evaluation.h"
+#include "apps/train/tokenizer/loader.h"
+#include "apps/train/options.h"
+#include "apps/train/tokenizer/picture_pool.h"
+#include "apps/train/run_log.h"
+#include "apps/train/tokenizer/training_state.h"
+#include "vqgan/perceptual.h"
+#include "vqgan/train_step.h"
+
+namespace lexel::train {
+
+/// One training run in its folder, from start or checkpoint to the model file.
+class Trainer {
+ public:
+  /// Reads the data, makes or loads the state, computes floors and start.
+  Trainer(const cli::TrainOptions& options, const TrainRecipe& recipe);
+
+  /// Trains until the budget is used or `stop` is set; then writes checkpoint, report and, if the budget is
+  /// used, the model file.
+  /// throws   Error(kBadData) on a loss or gradient that is not finite, or on an explosion
+  void run(const volatile std::sig_atomic_t& stop);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  bool finished() const;
+  void start_batches();
+  at::Tensor next_batch();  // (B, 3, S, S) on the device
+  double waited_s() const;  // for batches, in all
+  void step();
+  void train_discriminator(const at::Tensor& images, const at::Tensor& pictures, double rate);
+  void care_for_codes(const std::vector<at::Tensor>& latents, const std::vector<at::Tensor>& ids);
+  void add_terms(const vqgan::LossTerms& terms, std::map<std::string, double>& sums) const;
+  void check_loss(double loss);
+  void revise_plan();
+  void log_start();
+  void log_step(double rate, double gradient_norm);
+  void evaluate_and_report();
+  void save();
+  void write_model(const std::string& name);
+  void keep_if_best(const Evaluation& result);
+  double elapsed_s() const;
+  std::string path(const std::string& name) const { return options_.output + "/" + name; }
+
+  cli::TrainOptions options_;
+  at::Device device_;
+  at::ScalarType compute_;
+  TrainingData data_;
+  TrainingState state_;
+  std::map<std::string, Curve> rates_, loss_factors_;
+  Curve quantized_share_;
+  std::unique_ptr<CropSampler> sampler_;
+  std::unique_ptr<vqgan::PerceptualNet> perceptual_;
+  std::unique_ptr<RunLog> log_;
+  std::unique_ptr<Loader> loader_;             // on a CPU
+  std::unique_ptr<DeviceCrops> device_crops_;  // on a GPU
+  std::vector<Floor> floors_;                  // of data_.held_out
+  std::map<std::string, double> sums_;         // of loss terms since the last line of the log
+  int64_t summed_ = 0;                         // steps in `sums_`
+  int64_t logged_step_ = 0;
+  double logged_s_ = 0.0, logged_waited_s_ = 0.0;
+  int64_t measured_step_ = 0;  // the rate for the plan is measured from here
+  double measured_s_ = 0.0;
+  std::string last_evaluation_;  // JSON, for the model's provenance
+  std::string note_;             // behind the progress line
+  Clock::time_point begin_;
+  double elapsed_before_s_ = 0.0;
+};
+
+}  // namespace lexel::train

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "apps/train/optimizer.h"
+#include "apps/train/tokenizer/recipe.h"
+#include "apps/train/schedule.h"
+#include "vqgan/codebook_care.h"
+#include "vqgan/discriminator.h"
+#include "vqgan/model.h"
+
+namespace lexel::train {
+
+/// All that changes while a run goes on, and nothing else: saved whole, it continues bit for bit.
+struct TrainingState {
+  TrainRecipe recipe;
+  vqgan::Model model;
+  std::unique_ptr<Optimizer> optimizer;
+  std::unique_ptr<vqgan::CodebookUsage> usage;
+  std::unique_ptr<vqgan::EmaCodes> ema_codes;           // recipe.codebook_ema > 0
+  std::unique_ptr<vqgan::Discriminator> discriminator;  // recipe.losses.adversarial > 0
+  std::unique_ptr<Optimizer> discriminator_optimizer;
+
+  int64_t step = 0;  // finished steps
+  Plan plan;
+  double elapsed_s = 0.0;     // of training, over all its parts
+  int64_t metrics_bytes = 0;  // length of metrics.jsonl
+  int64_t restarts = 0;       // codes, in all
+  double usual_loss = 0.0;    // running mean, to notice an explosion
+  double best_psnr = -1.0;    // dB, of the evaluations so far
+  std::string data_fingerprint;
+};
+
+/// A model with its optimizers before the first step. Where codes are moving averages, the optimizer does
+/// not touch them and they have no averaged weights.
+///
+/// device   where all tensors live
+void make_training_state(TrainingState& state, const TrainRecipe& recipe, at::Device device);
+
+/// Atomically; the file before it stays until the new one is whole.
+void save_checkpoint(const std::string& path, const TrainingState& state);
+
+/// throws   Error(kIo); Error(kBadData) when the file is no training checkpoint or does not fit its recipe
+void load_checkpoint(const std::string& path, TrainingState& state, at::Device device);
+
+}  // namespace lexel::train

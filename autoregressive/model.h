@@ -37,29 +37,37 @@ Model make_model(const Config& config, uint64_t seed, at::Device device);
 /// A model without memory: parameters() gives names and shapes, every tensor is undefined. For counting.
 Model model_layout(const Config& config);
 
-/// Every tensor of the model, in file order. Groups: "text", "decoder", "embedding", "softmax".
+/// Every tensor of the model, in file order. Groups: "text" (the encoder), "decoder", "embedding" (tables of both, positions),
+/// "softmax". With V pieces, M text tokens, C classes, K codes, an h x w grid, widths D and hidden F, E encoder and L decoder
+/// blocks, and A = D^2 + D [attention_output]:
+///   feed-forward  2 D + 2 D F + F + D        self-attention  2 D + 3 D^2 + 3 D + A
+///   encoder       E (self-attention + feed-forward) + 2 D + V D + M D, with text; else 0
+///   decoder       L (self-attention + 2 D + 4 D^2 + 4 D [with text] + feed-forward) + 2 D
+///   embeddings    (C + 1 + K + h + w) D      softmax  K D + K
 ParameterList parameters(Model& model);
+
+/// Parameters of the blocks alone, which is what Parti's Table 1 counts: 12 D^2 E + 16 D^2 L and the vectors.
+int64_t block_parameter_count(const Config& config);
+
+/// Puts the tokenizer's codes where fresh tables of tokens stand: token_embedding and softmax.weight become one random
+/// projection of the codes, each first made of length 1, with the spread that fresh values have. What looks alike then starts
+/// alike.
+///
+/// codes    (K, Z) float32
+/// throws   Error(kUsage) on another K
+void start_from_codes(Model& model, const at::Tensor& codes, uint64_t seed);
 
 /// What a picture is drawn from, B rows. Of a model with text both tensors of text are given, of one without neither.
 struct Condition {
-  at::Tensor text;  // (B, M) int64 pieces, padded at the end with any id
+  at::Tensor text;  // (B, m) int64 pieces, m in 1..max_text_tokens, padded at the end with any id
   at::Tensor
-      lengths;  // (B) int64, 1..M: real pieces. The unconditional row is the empty caption: the end symbol alone
+      lengths;  // (B) int64, 1..m: real pieces. The unconditional row is the empty caption: the end symbol alone
   at::Tensor classes;  // (B) int64 in 0..classes; `classes` itself is "no class"
-};
-
-struct ForwardOptions {
-  at::ScalarType compute =
-      at::kFloat;        // dtype of matrix products: kFloat or kBFloat16 (kDouble: a float64 model)
-  double dropout = 0.0;  // of residual, activation and attention outputs
-  uint64_t seed = 0;     // of dropout, with
-  int64_t step = 0;      // ... so that masks depend on (seed, step, layer) only
-  bool rematerialize = false;  // blocks are computed again in the backward pass: memory for time
 };
 
 /// Text encoder: bidirectional over the real pieces, extra norm at the end.
 ///
-/// returns  (B, M, D) of the residual's dtype; rows past a length hold anything finite
+/// returns  (B, M, D) in `compute`; rows past a length hold anything finite
 /// source   Yu et al. 2022, arXiv:2206.10789, section 2.2
 at::Tensor encode_text(const Model& model, const Condition& condition,
                        const ForwardOptions& options = {});
@@ -67,18 +75,20 @@ at::Tensor encode_text(const Model& model, const Condition& condition,
 /// Logits of every token given those before it (teacher forcing), differentiable.
 ///
 /// tokens   (B, N) int64 in [0, K), raster order, N = grid_height * grid_width
-/// returns  (B, N, K) float32; row p sees the condition and tokens 0..p-1
+/// returns  (B, N, K) float32 (float64 where that is `compute`); row p sees the condition and tokens 0..p-1
 /// throws   Error(kUsage) on another shape or dtype; Error(kBadData) on an id past the codebook
 at::Tensor logits(const Model& model, const Condition& condition, const at::Tensor& tokens,
                   const ForwardOptions& options = {});
 
-/// Output of decoder block `block` under teacher forcing, for linear probes: (B, N, D).
+/// Output of decoder block `block` under teacher forcing, for linear probes: (B, N, D), the residual stream's dtype.
+/// throws   Error(kUsage) on a block that is not there; as logits()
 at::Tensor features(const Model& model, const Condition& condition, const at::Tensor& tokens,
                     int64_t block, const ForwardOptions& options = {});
 
 /// Mean cross entropy in nats per token, without keeping all logits of a batch where that can be helped.
 ///
-/// returns  () float32, differentiable
+/// returns  () float32 (float64 where that is `compute`), differentiable
+/// throws   as logits()
 /// source   Yu et al. 2022, arXiv:2206.10789, section 3
 at::Tensor token_loss(const Model& model, const Condition& condition, const at::Tensor& tokens,
                       const ForwardOptions& options = {});

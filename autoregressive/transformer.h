@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "autoregressive/config.h"
 #include "kernels/attention_mask.h"
 #include "kernels/parameters.h"
 
@@ -50,5 +51,51 @@ struct DecoderBlock {
   CrossAttention cross;  // undefined tensors in a model without text
   FeedForward feed_forward;
 };
+
+/// How a forward pass is computed.
+struct ForwardOptions {
+  // dtype of matrix products and attention: kFloat or kBFloat16, the residual stream and the norms being float32; or
+  // kDouble, for a model of float64 tensors
+  at::ScalarType compute = at::kFloat;
+  double dropout = 0.0;        // of residual, activation and attention outputs, in [0, 1)
+  uint64_t seed = 0;           // of dropout, with
+  int64_t step = 0;            // ... so that masks depend on (seed, step, layer) only
+  bool rematerialize = false;  // blocks are computed again in the backward pass: memory for time
+};
+
+/// What all blocks of a stack read.
+struct BlockInputs {
+  kernels::AttentionMask mask;  // of self-attention
+  at::Tensor self_keys;         // (B, N) bool: real keys of self-attention; undefined: all
+  at::Tensor text;              // (B, M, D) compute dtype: the encoder's output; undefined: none
+  at::Tensor text_keys;         // (B, M) bool: real pieces
+};
+
+/// Append parameters, group `group`. A fresh weight is normal with a variance of 1 / (3 inputs), cut off at two standard
+/// deviations; what is added to the residual stream is smaller by the square root of the stack's number of additions.
+void list_linear(const std::string& name, Linear& linear, int64_t outputs, int64_t inputs,
+                 double scale, const std::string& group, ParameterList& list);
+void list_norm(const std::string& name, LayerNorm& norm, int64_t width, const std::string& group,
+               ParameterList& list);
+void list_block(const std::string& name, EncoderBlock& block, const Config& config,
+                ParameterList& list);
+void list_block(const std::string& name, DecoderBlock& block, const Config& config,
+                ParameterList& list);
+
+/// x W^T + b, in x's dtype.
+at::Tensor apply_linear(const Linear& linear, const at::Tensor& x);
+
+/// Layer norm of the residual stream, epsilon 1e-5, its result in `compute`.
+at::Tensor apply_norm(const LayerNorm& norm, const at::Tensor& x, at::ScalarType compute);
+
+/// One block.
+///
+/// x        (B, N, D), the residual stream
+/// name     as in list_block: it names the streams of dropout
+/// returns  (B, N, D) of x's dtype
+at::Tensor run_block(const EncoderBlock& block, const std::string& name, const Config& config,
+                     const BlockInputs& inputs, const at::Tensor& x, const ForwardOptions& options);
+at::Tensor run_block(const DecoderBlock& block, const std::string& name, const Config& config,
+                     const BlockInputs& inputs, const at::Tensor& x, const ForwardOptions& options);
 
 }  // namespace lexel::ar

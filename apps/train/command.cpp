@@ -113,6 +113,31 @@ void define_results(CLI::App* train, TrainResultsOptions& options) {
 
 }  // namespace
 
+void define_task_options(CLI::App& command, TrainTaskOptions& options) {
+  command.add_option("--recipe", options.recipe, "Recipe: flat JSON, see recipes/")
+      ->option_text("FILE");
+  command.add_option("--output", options.output, "Folder of the run: model, checkpoint, report")
+      ->required()
+      ->option_text("FOLDER");
+  command.add_flag("--resume", options.resume, "Go on from the checkpoint in the folder");
+  command.add_option("--set", options.settings, "Change a field of the recipe (may be repeated)")
+      ->option_text("KEY=VALUE");
+  command.add_option("--minutes", options.minutes, "Stop after so much training")
+      ->check(CLI::Range(0.01, 1e6))
+      ->option_text("N");
+  command.add_option("--steps", options.steps, "Stop after so many steps")
+      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000'000}))
+      ->option_text("N");
+  command.add_option("--batch", options.batch, "Samples of a forward pass")
+      ->check(CLI::Range(int64_t{1}, int64_t{65536}))
+      ->option_text("N");
+  command.add_option("--seed", options.seed, "Seed of weights and samples")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 62))
+      ->option_text("N");
+  add_device_option(command, options.device);
+  add_quiet_option(command, options.quiet);
+}
+
 CLI::App* define_train(CLI::App& lexel, TrainCommands& options) {
   CLI::App* train = lexel.add_subcommand("train", "Train a model on pictures");
   train->require_subcommand(1);

@@ -6,18 +6,23 @@
 #include <string>
 #include <vector>
 
+#include "kernels/adafactor.h"
 #include "kernels/parameters.h"
 
 namespace lexel::train {
 
+enum class Method { kAdamW, kAdafactor, kAdafactorInt8 };  // the last: first moment in 8 bits
+
 struct OptimizerOptions {
-  double beta1 = 0.9, beta2 = 0.99, epsilon = 1e-8;
+  double beta1 = 0.9, beta2 = 0.99;
+  double epsilon = 1e-8;  // AdamW: beside the root; Adafactor: beside the squared gradient, 1e-30
   double weight_decay = 0.0;
   double clip_norm = 0.0;  // largest norm of the whole gradient; 0 is off
   double average = 0.0;    // decay of the averaged weights; 0: none are kept
+  Method method = Method::kAdamW;
 };
 
-/// AdamW over the trained tensors of a model, with their moments and averaged weights.
+/// AdamW or Adafactor over the trained tensors of a model, with their moments and averaged weights.
 class Optimizer {
  public:
   Optimizer(const ParameterList& parameters, const OptimizerOptions& options);
@@ -40,8 +45,9 @@ class Optimizer {
   int64_t steps() const { return steps_; }
   void set_steps(int64_t steps) { steps_ = steps; }
 
-  /// Everything that a later run needs to go on: "first/NAME", "second/NAME", "average/NAME", sharing storage:
-  /// a checkpoint is read by copying into them.
+  /// Everything that a later run needs to go on, sharing storage: a checkpoint is read by copying into it.
+  /// "first/NAME" and "average/NAME"; AdamW: "second/NAME"; Adafactor: "rows/NAME", "columns/NAME" and, in 8 bits,
+  /// "scales/NAME".
   std::map<std::string, at::Tensor> state() const;
 
   /// The averages begin anew from the weights as they are.
@@ -53,10 +59,15 @@ class Optimizer {
  private:
   struct Slot {
     std::string name, group;
-    bool decay;
-    at::Tensor weights, first, second, average;
+    bool decay = true;
+    at::Tensor weights, average;
+    at::Tensor first, second;          // AdamW
+    kernels::AdafactorState factored;  // Adafactor
   };
   double gradient_norm() const;  // throws as step()
+  /// Slots with a gradient and a rate above 0 are updated; the gradient is multiplied by `scale` first.
+  void update_adamw(double rate, const std::map<std::string, double>& factors, double scale);
+  void update_adafactor(double rate, const std::map<std::string, double>& factors, double scale);
 
   std::vector<Slot> slots_;
   OptimizerOptions options_;

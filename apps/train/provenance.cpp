@@ -5,6 +5,7 @@
 #include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 namespace lexel::train {
 namespace {
@@ -44,36 +45,23 @@ std::string today() {
 
 }  // namespace
 
-nlohmann::ordered_json provenance_of_data(const TrainingData& data) {
-  nlohmann::ordered_json sets = nlohmann::ordered_json::object();
-  for (const PictureSet& set : data.pool.sets) sets[set.name] = set.pictures;
-  nlohmann::ordered_json held_out = nlohmann::ordered_json::object();
-  for (const HeldOutSet& set : data.held_out) held_out[set.name] = set.pictures;
-  return {{"train", sets},
-          {"held_out", held_out},
-          {"skipped", data.pool.skipped.size()},
-          {"max_side", data.pool.max_side},
-          {"fingerprint", data.pool.fingerprint}};
-}
-
-std::string provenance_of_run(const cli::TrainOptions& options, const TrainingState& state,
-                              const TrainingData& data, const std::string& device, double elapsed_s,
-                              const std::string& evaluation) {
-  const TrainRecipe& recipe = state.recipe;
+std::string provenance_of_run(const RunFacts& facts) {
   nlohmann::ordered_json result = {
-      {"command", options.command},
-      {"recipe", nlohmann::ordered_json::parse(to_json(recipe))},
-      {"data", provenance_of_data(data)},
-      {"steps", state.step},
-      {"pictures", state.step * recipe.batch * recipe.accumulation},
-      {"minutes", std::round(elapsed_s / 6.0) / 10.0},
-      {"seed", recipe.seed},
-      {"device", device == "cpu"
+      {"command", facts.command},
+      {"recipe", nlohmann::ordered_json::parse(facts.recipe)},
+      {"data", nlohmann::ordered_json::parse(facts.data)},
+      {"steps", facts.steps},
+      {"pictures", facts.pictures},
+      {"minutes", std::round(facts.elapsed_s / 6.0) / 10.0},
+      {"seed", facts.seed},
+      {"device", facts.device == "cpu"
                      ? processor() + ", " + std::to_string(at::get_num_threads()) + " threads"
-                     : device},
+                     : facts.device},
       {"revision", revision()},
       {"date", today()}};
-  if (!evaluation.empty()) result["metrics"] = nlohmann::ordered_json::parse(evaluation);
+  if (!facts.evaluation.empty()) {
+    result["metrics"] = nlohmann::ordered_json::parse(facts.evaluation);
+  }
   return result.dump();
 }
 

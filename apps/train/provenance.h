@@ -1,23 +1,24 @@
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <cstdint>
 #include <string>
-
-#include "apps/train/options.h"
-#include "apps/train/tokenizer/picture_pool.h"
-#include "apps/train/tokenizer/training_state.h"
-
-// Private to apps/train (a JSON type in a header).
 
 namespace lexel::train {
 
-/// The sets with their numbers of pictures, the hash over all of them, and how many were skipped.
-nlohmann::ordered_json provenance_of_data(const TrainingData& data);
+/// What a provenance tells of a run.
+struct RunFacts {
+  std::string command;
+  std::string recipe;  // JSON
+  std::string data;    // JSON, with a "fingerprint"
+  int64_t steps = 0;
+  int64_t pictures = 0;  // samples that were learnt from, repeated ones each time
+  double elapsed_s = 0.0;
+  int64_t seed = 0;
+  std::string device;      // "cpu", "cuda:0"
+  std::string evaluation;  // the last one, JSON; or empty
+};
 
-/// How a model came about, as JSON: command, recipe, data, steps, time, device, revision, date, and the
-/// last evaluation (JSON).
-std::string provenance_of_run(const cli::TrainOptions& options, const TrainingState& state,
-                              const TrainingData& data, const std::string& device, double elapsed_s,
-                              const std::string& evaluation);
+/// How a model came about, as JSON: the facts, processor and threads, revision of the source, date.
+std::string provenance_of_run(const RunFacts& facts);
 
 }  // namespace lexel::train

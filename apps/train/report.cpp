@@ -138,6 +138,45 @@ Line curve(const std::vector<Json>& rows, const std::string& name, const std::st
   return line;
 }
 
+/// Metrics of the evaluations of a task: one chart each, those of one group ("nll/single", "nll/count") together.
+std::string metric_charts(const std::vector<Json>& evaluations) {
+  std::map<std::string, std::vector<Line>> charts;
+  for (const auto& [name, last] : evaluations.back()["metrics"].items()) {
+    std::vector<Line>& lines = charts[name.substr(0, name.find('/'))];
+    Line line{name, kColours[lines.size() % 8], false, {}};
+    for (const Json& row : evaluations) {
+      const Json value = row.value("metrics", Json::object()).value(name, Json());
+      if (value.is_number()) line.points.emplace_back(row["step"].get<double>(), value);
+    }
+    lines.push_back(std::move(line));
+  }
+  std::string html;
+  for (const auto& [group, lines] : charts) {
+    html += chart(group + ", held out", lines, false);
+  }
+  return html;
+}
+
+/// The samples of the last evaluation, each above its caption: all of them are one picture, of which each shows its part.
+std::string sample_grid(const std::string& folder, const Json& samples) {
+  const std::string path = folder + "/samples.png";
+  if (!std::filesystem::exists(path)) return "";
+  const int64_t size = samples.value("size", int64_t{1}), columns = samples.value("columns", 1);
+  const auto captions = samples.value("captions", std::vector<std::string>());
+  std::ostringstream html;
+  html << "<style>:root{--samples:url(data:image/png;base64,"
+       << base64(read_file(path, int64_t{1} << 28)) << ")}.sample{width:" << size
+       << "px;font-size:12px}.sample div{height:" << size
+       << "px;background-image:var(--samples)}</style>\n<section>";
+  for (int64_t i = 0; i < samples.value("count", int64_t{0}); ++i) {
+    html << "<div class=sample><div style=\"background-position:-" << i % columns * size << "px -"
+         << i / columns * size << "px\"></div>"
+         << escaped(size_t(i) < captions.size() ? captions[size_t(i)] : "") << "</div>\n";
+  }
+  html << "</section>\n";
+  return html.str();
+}
+
 /// PSNR of one set with its two floors.
 std::string psnr_chart(const std::vector<Json>& evaluations, const std::string& set) {
   const std::string at = "/sets/" + set + "/";
@@ -203,20 +242,24 @@ void write_report(const std::string& folder) {
          << number(100 * last.value("waiting", 0.0))
          << " % of the time waiting for pictures.</p>\n";
   }
-  if (!evaluations.empty()) html << table(evaluations.back()) << "\n";
+  // The tokenizer's evaluations hold sets of pictures, those of tasks metrics.
+  const bool sets = !evaluations.empty() && evaluations.back().contains("sets");
+  const bool metrics = !evaluations.empty() && evaluations.back().contains("metrics");
+  if (sets) html << table(evaluations.back()) << "\n";
   html << "<section>\n";
-  if (!evaluations.empty()) {
+  if (sets) {
     for (const auto& [name, set] : evaluations.back()["sets"].items()) {
       html << psnr_chart(evaluations, name);
     }
   }
+  if (metrics) html << metric_charts(evaluations);
   if (!steps.empty()) {
     std::vector<Line> losses;
     const Json terms = steps.back().value("losses", Json::object());
     for (const auto& [name, value] : terms.items()) {
       losses.push_back(curve(steps, name, "/losses/" + name, int(losses.size())));
     }
-    html << chart("Losses (unweighted; \"loss\" is the weighted sum)", losses, true)
+    html << chart("Losses (unweighted; \"loss\" is what is lowered)", losses, true)
          << chart("Share of codes in use",
                   {curve(steps, "training, last 100 steps", "/usage", 0),
                    curve(evaluations, "held-out pictures", "/usage", 1)},
@@ -229,9 +272,15 @@ void write_report(const std::string& folder) {
          << chart("Norm of the gradient", {curve(steps, "norm", "/gradient_norm", 0)}, true)
          << chart("Pictures a second", {curve(steps, "pictures/s", "/pictures_per_s", 0)}, false);
   }
-  html << "</section>\n<h2>Held-out pictures: original | reconstruction</h2>\n"
-       << picture(folder + "/samples.png") << "\n<h2>How they came about</h2>\n<p>originals<br>"
-       << picture(folder + "/samples/originals.png") << "</p>\n";
+  html << "</section>\n";
+  if (sets) {
+    html << "<h2>Held-out pictures: original | reconstruction</h2>\n"
+         << picture(folder + "/samples.png") << "\n<h2>How they came about</h2>\n<p>originals<br>"
+         << picture(folder + "/samples/originals.png") << "</p>\n";
+  } else if (metrics && evaluations.back().contains("samples")) {
+    html << "<h2>Samples</h2>\n"
+         << sample_grid(folder, evaluations.back()["samples"]) << "<h2>How they came about</h2>\n";
+  }
   // At most twenty evaluations, spread evenly, so that the file stays small.
   const size_t every = evaluations.size() / 20 + 1;
   for (size_t i = 0; i < evaluations.size(); ++i) {

@@ -23,8 +23,9 @@ class RunLog {
   int64_t bytes_;
 };
 
-/// Writes report.html from metrics.jsonl and the sample pictures of the folder: curves of losses, PSNR with
-/// its floors, usage and rate, and the samples of each evaluation, all inside the one file.
+/// Writes report.html from metrics.jsonl and the sample pictures of the folder: curves of losses, rate and of what the
+/// evaluations measured (of a tokenizer PSNR with its floors, and usage), and the samples with their captions, all inside
+/// the one file.
 void write_report(const std::string& folder);
 
 }  // namespace lexel::train

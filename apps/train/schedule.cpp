@@ -91,9 +91,16 @@ std::map<std::string, double> parse_weights(const std::string& text, const std::
 }
 
 double warmup_cosine(int64_t step, int64_t warmup_steps, double progress, double final_rate) {
+  return warmup_decay("cosine", step, warmup_steps, progress, 0.0, final_rate);
+}
+
+double warmup_decay(const std::string& decay, int64_t step, int64_t warmup_steps, double progress,
+                    double decay_start, double final_rate) {
   const double warmup =
       warmup_steps > 0 ? std::min(1.0, double(step + 1) / double(warmup_steps)) : 1.0;
-  const double cosine = 0.5 * (1.0 + std::cos(std::numbers::pi * std::clamp(progress, 0.0, 1.0)));
+  const double done = std::clamp((progress - decay_start) / (1.0 - decay_start), 0.0, 1.0);
+  if (decay == "exponential") return warmup * std::pow(final_rate, done);
+  const double cosine = 0.5 * (1.0 + std::cos(std::numbers::pi * done));
   return warmup * (final_rate + (1.0 - final_rate) * cosine);
 }
 

@@ -34,6 +34,11 @@ std::map<std::string, double> parse_weights(const std::string& text, const std::
 /// `final_rate` over the progress of the whole run.
 double warmup_cosine(int64_t step, int64_t warmup_steps, double progress, double final_rate);
 
+/// Factor of the learning rate: a straight warm-up over the first steps; 1 until the progress is decay_start; then "cosine",
+/// half of one from 1 to final_rate, or "exponential", final_rate to the power of the share that is done.
+double warmup_decay(const std::string& decay, int64_t step, int64_t warmup_steps, double progress,
+                    double decay_start, double final_rate);
+
 /// Where a run stands between its first and its last step. With a budget of steps the progress is step /
 /// steps. With a budget of minutes the number of steps is estimated from the measured rate, again at each
 /// evaluation, and progress goes on from where it was: it never jumps and never goes back. The plan is saved

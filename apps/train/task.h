@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/parameters.h"
@@ -25,7 +26,8 @@ struct TaskSchedule {
   double decay_start = 0.0;      // progress at which the decay begins; the rate is constant before
   double final_rate = 0.03;      // share of learning_rate at the end
   int64_t warmup_steps = 100;
-  double beta1 = 0.9, beta2 = 0.96, epsilon = 1e-8;
+  double beta1 = 0.9, beta2 = 0.96;
+  double epsilon = 1e-8;  // adamw: beside the root; adafactor: beside the squared gradient, 1e-30
   double weight_decay = 0.045;
   double clip_norm = 4.0;  // largest norm of the whole gradient; 0 is off
   double average = 0.0;    // decay of the averaged (EMA) weights; 0: none
@@ -36,6 +38,7 @@ struct TaskSchedule {
 };
 
 template <class AnySchedule, class Visitor>
+requires std::is_same_v<std::remove_const_t<AnySchedule>, TaskSchedule>
 void visit_fields(AnySchedule& s, Visitor&& visitor) {
   const auto visit = [&visitor](const char* name, auto& field) {
     visitor(std::string(name), field);
@@ -64,7 +67,11 @@ void visit_fields(AnySchedule& s, Visitor&& visitor) {
   visit("log_every", s.log_every);
 }
 
+/// Throws Error(kUsage) naming the field and the value that cannot be.
 void validate(const TaskSchedule& schedule);
+
+/// Learning rate of a step.
+double learning_rate(const TaskSchedule& schedule, int64_t step, double progress);
 
 /// One forward pass: the loss to be lowered and numbers for the log.
 struct TaskLoss {
@@ -88,7 +95,8 @@ class Task {
 
   /// "generator", "scorer", ...: the kind in checkpoints.
   virtual std::string kind() const = 0;
-  /// The recipe as JSON: a checkpoint carries it, and a run goes on only with the same.
+  /// The recipe as JSON, with the schedule's fields at its top: a checkpoint carries it. A run goes on only with the same, but
+  /// for its length, the learning rate and its decay, clipping, weight decay, and when it is watched.
   virtual std::string recipe() const = 0;
   virtual const TaskSchedule& schedule() const = 0;
   virtual ParameterList parameters() = 0;
@@ -117,16 +125,16 @@ struct RunOptions {
   std::string
       output;  // folder: checkpoint.safetensors, metrics.jsonl, report.html, samples.png, best.safetensors, model.safetensors
   bool resume = false;
-  std::string device = "auto";
-  std::string command;  // for the provenance
+  std::string device = "auto";  // for who makes the task; the runner is where the parameters are
+  std::string command;          // for the provenance
   bool quiet = false;
 };
 
 /// Trains until the budget is used, or SIGINT or SIGTERM comes; then writes checkpoint, report and, if the budget is used, the model.
 /// Also writes model files at each evaluation that is the best so far.
 ///
-/// throws   Error(kBadData) on a loss or gradient that is not finite (step and culprit are named), or a checkpoint of another recipe
-///          or other data; Error(kIo)
+/// throws   Error(kBadData) on a loss or gradient that is not finite (step and culprit are named), or on an explosion;
+///          Error(kUsage) a checkpoint of another recipe (the field is named) or other data; Error(kIo)
 void run_task(Task& task, const RunOptions& options);
 
 }  // namespace lexel::train

@@ -1,12 +1,8 @@
 #include "apps/train/tokenizer/recipe.h"
 
-#include <nlohmann/json.hpp>
-#include <type_traits>
-
+#include "apps/train/recipe_fields.h"
 #include "apps/train/schedule.h"
 #include "kernels/check.h"
-#include "tokenizers/io/atomic_file.h"
-#include "tokenizers/io/fields_json.h"
 
 namespace lexel::train {
 void validate(const TrainRecipe& r) {
@@ -62,44 +58,16 @@ void validate(const TrainRecipe& r) {
   parse_weights(r.mixture, "mixture");
 }
 
-std::string to_json(const TrainRecipe& recipe) {
-  return nlohmann::ordered_json::parse(fields_json::write(recipe)).dump(2) + "\n";
-}
+std::string to_json(const TrainRecipe& recipe) { return recipe_fields::write(recipe); }
 
 TrainRecipe recipe_from_json(const std::string& json, const std::string& name) {
-  return fields_json::read<TrainRecipe>(json, name);
+  return recipe_fields::parse<TrainRecipe>(json, name);
 }
 
-TrainRecipe read_recipe(const std::string& path) {
-  const auto bytes = read_file(path, /*max_bytes=*/1 << 20);
-  return recipe_from_json(std::string(bytes.begin(), bytes.end()), path);
-}
+TrainRecipe read_recipe(const std::string& path) { return recipe_fields::read<TrainRecipe>(path); }
 
 void set_field(TrainRecipe& recipe, const std::string& assignment) {
-  const size_t equals = assignment.find('=');
-  check(equals != std::string::npos && equals > 0, ErrorKind::kUsage,
-        "--set: expected KEY=VALUE, got '", assignment, "'");
-  const std::string key = assignment.substr(0, equals);
-  const std::string text = assignment.substr(equals + 1);
-  bool found = false;
-  std::string names;
-  visit_fields(recipe, [&](const std::string& name, auto& field) {
-    names += (names.empty() ? "" : ", ") + name;
-    if (name != key) return;
-    found = true;
-    if constexpr (std::is_same_v<std::decay_t<decltype(field)>, std::string>) {
-      field = text;
-    } else {
-      const auto value = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-      check(!value.is_discarded(), ErrorKind::kUsage, "--set: ", key, ": cannot read '", text, "'");
-      try {
-        fields_json::read_field(value, "--set", key, field);
-      } catch (const Error& error) {  // from the command line it is a wrong argument, not bad data
-        fail(ErrorKind::kUsage, error.what());
-      }
-    }
-  });
-  check(found, ErrorKind::kUsage, "--set: no field '", key, "'; fields are ", names);
+  recipe_fields::set(recipe, assignment);
 }
 
 }  // namespace lexel::train

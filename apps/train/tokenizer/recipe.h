@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "vqgan/config.h"
@@ -79,6 +80,7 @@ struct TrainRecipe {
 };
 
 template <class AnyRecipe, class Visitor>
+requires std::is_same_v<std::remove_const_t<AnyRecipe>, TrainRecipe>
 void visit_fields(AnyRecipe& r, Visitor&& visitor) {
   vqgan::visit_fields(r.model, [&visitor](const std::string& name, auto& field) {
     visitor("model." + name, field);

@@ -28,9 +28,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int64_t kBatchesAhead = 8;
-constexpr int64_t kStepsBeforePlan = 20;  // of which the first are slower than all others
-constexpr double kExplosion = 100.0;      // times the usual loss
-constexpr int64_t kStepsBeforeExplosion = 50;
 constexpr int64_t kSamples = 24;  // pictures of the sample grid
 // The set that reports lead with: it must not choose the checkpoint as well.
 constexpr const char* kReportedSet = "sharp photos";
@@ -93,8 +90,6 @@ Trainer::Trainer(const cli::TrainOptions& options, const TrainRecipe& recipe)
     state_.data_fingerprint = data_.pool.fingerprint;
     start_model(state_, *sampler_, options.workers);
   }
-  if (recipe.steps > 0) state_.plan = {0, 0.0, recipe.steps};
-  elapsed_before_s_ = state_.elapsed_s;
   rates_ = parse_curves(recipe.rates, "rates");
   loss_factors_ = parse_curves(recipe.loss_factors, "loss_factors");
   quantized_share_ = parse_curve(recipe.quantized_share, "quantized_share");
@@ -110,48 +105,32 @@ Trainer::Trainer(const cli::TrainOptions& options, const TrainRecipe& recipe)
   write_file(path("recipe.json"), to_json(recipe));
 }
 
-double Trainer::elapsed_s() const {
-  return elapsed_before_s_ + std::chrono::duration<double>(Clock::now() - begin_).count();
-}
-
-bool Trainer::finished() const {
-  const TrainRecipe& recipe = state_.recipe;
-  if (recipe.steps > 0 && state_.step >= recipe.steps) return true;
-  if (recipe.minutes <= 0) return false;
-  return elapsed_s() >= recipe.minutes * 60.0 ||
-         (state_.plan.total_steps > 0 && state_.step >= state_.plan.total_steps &&
-          recipe.steps == 0);
-}
-
 void Trainer::run(const volatile std::sig_atomic_t& stop) {
   const TrainRecipe& recipe = state_.recipe;
-  begin_ = Clock::now();
+  budget_ = std::make_unique<Budget>(recipe.steps, recipe.minutes, state_.plan, state_.elapsed_s);
   start_batches();
   log_start();
   if (!options_.resume) {
     evaluate_and_report();
     save();
   }
-  logged_s_ = measured_s_ = elapsed_s();
-  logged_step_ = measured_step_ = state_.step;
+  logged_s_ = elapsed_s();
+  logged_step_ = state_.step;
+  budget_->measure_from(state_.step);
 
-  cli::Progress progress("training", state_.plan.total_steps > 0 ? state_.plan.total_steps : -1,
-                         "steps", options_.quiet);
+  cli::Progress progress("training", -1, "steps", options_.quiet);
   const int64_t first_step = state_.step;
   double evaluated_s = elapsed_s(), saved_s = elapsed_s();
-  while (!stop && !finished()) {
+  while (!stop && !budget_->finished(state_.step)) {
     step();
-    if (recipe.steps == 0 && state_.plan.total_steps == 0 &&
-        state_.step == first_step + kStepsBeforePlan) {
-      revise_plan();
-    }
-    if (state_.plan.total_steps > 0) progress.set_total(state_.plan.total_steps);
+    if (budget_->first_estimate_due(state_.step - first_step)) budget_->estimate(state_.step);
+    if (budget_->plan().total_steps > 0) progress.set_total(budget_->plan().total_steps);
     progress.update(state_.step, note_);
     const bool due = recipe.eval_steps > 0
                          ? state_.step % recipe.eval_steps == 0
                          : elapsed_s() - evaluated_s >= recipe.eval_minutes * 60.0;
-    if (due && !finished()) {
-      if (recipe.steps == 0) revise_plan();
+    if (due && !budget_->finished(state_.step)) {
+      budget_->estimate(state_.step);
       evaluate_and_report();
       evaluated_s = elapsed_s();
     }
@@ -160,8 +139,7 @@ void Trainer::run(const volatile std::sig_atomic_t& stop) {
       saved_s = elapsed_s();
     }
   }
-  const bool done = finished();
-  if (done) {
+  if (budget_->finished(state_.step)) {
     evaluate_and_report();
     write_model("model.safetensors");
   }
@@ -187,17 +165,9 @@ double Trainer::waited_s() const {
   return loader_ ? loader_->waited_s() : device_crops_->waited_s();
 }
 
-void Trainer::revise_plan() {
-  const double left_s = state_.recipe.minutes * 60.0 - elapsed_s();
-  const int64_t steps = state_.step - measured_step_;
-  if (steps <= 0) return;
-  const double step_s = (elapsed_s() - measured_s_) / double(steps);
-  state_.plan = state_.plan.revised(state_.step, int64_t(left_s / step_s));
-}
-
 void Trainer::step() {
   const TrainRecipe& recipe = state_.recipe;
-  const double progress = state_.plan.progress(state_.step);
+  const double progress = budget_->progress(state_.step);
   const double rate = warmup_cosine(state_.step, recipe.warmup_steps, progress, recipe.final_rate);
   vqgan::TrainSetup setup{recipe.losses, compute_, perceptual_.get(), state_.discriminator.get()};
   setup.weights.discriminator_start = 0;
@@ -232,7 +202,7 @@ void Trainer::step() {
       add_terms(judged.terms, terms);
     }
   }
-  check_loss(terms.at("loss"));
+  state_.usual_loss.observe(state_.step, terms.at("loss"));
 
   double norm = 0.0;
   try {
@@ -260,16 +230,6 @@ void Trainer::add_terms(const vqgan::LossTerms& terms, std::map<std::string, dou
   }
 }
 
-void Trainer::check_loss(double loss) {
-  check(std::isfinite(loss), ErrorKind::kBadData, "step ", state_.step + 1,
-        ": the loss is not finite");
-  check(
-      state_.step < kStepsBeforeExplosion || loss < kExplosion * std::abs(state_.usual_loss) + 1.0,
-      ErrorKind::kBadData, "step ", state_.step + 1, ": the loss exploded to ", loss, " from ",
-      state_.usual_loss);
-  state_.usual_loss = state_.step == 0 ? loss : 0.98 * state_.usual_loss + 0.02 * loss;
-}
-
 void Trainer::care_for_codes(const std::vector<at::Tensor>& latents,
                              const std::vector<at::Tensor>& ids) {
   const at::NoGradGuard no_grad;
@@ -278,7 +238,7 @@ void Trainer::care_for_codes(const std::vector<at::Tensor>& latents,
   const at::Tensor all_ids = at::cat(ids);          // (B, N)
   state_.usage->observe(all_ids);
   const auto rate = rates_.find("quantizer");
-  const double progress = state_.plan.progress(state_.step);
+  const double progress = budget_->progress(state_.step);
   const bool moving = rate == rates_.end() || rate->second.at(progress) > 0;
   if (state_.ema_codes && moving) state_.ema_codes->update(state_.model, all_latents, all_ids);
   if (recipe.restart_unused_for == 0 || progress >= recipe.restart_until ||
@@ -302,7 +262,7 @@ void Trainer::log_start() {
                                               {"mosaic", rounded(floors_[i].mosaic)},
                                               {"kmeans", rounded(floors_[i].kmeans)}};
   }
-  line["data"] = provenance_of_data(data_);
+  line["data"] = Json::parse(data_provenance());
   log_->append(line.dump());
 }
 
@@ -314,7 +274,7 @@ void Trainer::log_step(double rate, double gradient_norm) {
   const int64_t window = 100;
   Json line = {{"type", "step"},
                {"step", state_.step},
-               {"progress", rounded(state_.plan.progress(state_.step))},
+               {"progress", rounded(budget_->progress(state_.step))},
                {"time_s", rounded(now_s)},
                {"rate", rate},
                {"gradient_norm", rounded(gradient_norm)},
@@ -353,7 +313,7 @@ void Trainer::evaluate_and_report() {
     }
     Json line = {{"type", "eval"},
                  {"step", state_.step},
-                 {"progress", rounded(state_.plan.progress(state_.step))},
+                 {"progress", rounded(budget_->progress(state_.step))},
                  {"time_s", rounded(begin_s)},
                  {"usage", rounded(result.usage)},
                  {"perplexity", rounded(result.perplexity)},
@@ -372,20 +332,41 @@ void Trainer::evaluate_and_report() {
     logged_s_ += elapsed_s() - begin_s;
   }
   write_report(options_.output);
-  measured_s_ = elapsed_s();
-  measured_step_ = state_.step;
+  budget_->measure_from(state_.step);
 }
 
 void Trainer::save() {
+  state_.plan = budget_->plan();
   state_.elapsed_s = elapsed_s();
   state_.metrics_bytes = log_->bytes();
   save_checkpoint(path("checkpoint.safetensors"), state_);
 }
 
+std::string Trainer::data_provenance() const {
+  Json sets = Json::object(), held_out = Json::object();
+  for (const PictureSet& set : data_.pool.sets) sets[set.name] = set.pictures;
+  for (const HeldOutSet& set : data_.held_out) held_out[set.name] = set.pictures;
+  return Json({{"train", sets},
+               {"held_out", held_out},
+               {"skipped", data_.pool.skipped.size()},
+               {"max_side", data_.pool.max_side},
+               {"fingerprint", data_.pool.fingerprint}})
+      .dump();
+}
+
 void Trainer::write_model(const std::string& name) {
   const Preprocess preprocess{state_.recipe.model.image_size, "crop", "bicubic"};
+  const TrainRecipe& recipe = state_.recipe;
   const std::string provenance =
-      provenance_of_run(options_, state_, data_, device_.str(), elapsed_s(), last_evaluation_);
+      provenance_of_run({.command = options_.command,
+                         .recipe = to_json(recipe),
+                         .data = data_provenance(),
+                         .steps = state_.step,
+                         .pictures = state_.step * recipe.batch * recipe.accumulation,
+                         .elapsed_s = elapsed_s(),
+                         .seed = recipe.seed,
+                         .device = device_.str(),
+                         .evaluation = last_evaluation_});
   state_.optimizer->swap_averages();
   write_model_file(path(name), vit_vqgan_file(state_.model, preprocess, provenance, "Apache-2.0",
                                               stored_type(options_.weights)));

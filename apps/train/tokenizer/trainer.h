@@ -1,7 +1,6 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-#include <chrono>
 #include <csignal>
 #include <cstdint>
 #include <map>
@@ -9,13 +8,14 @@
 #include <string>
 #include <vector>
 
+#include "apps/train/budget.h"
+#include "apps/train/options.h"
+#include "apps/train/run_log.h"
 #include "apps/train/tokenizer/crops.h"
 #include "apps/train/tokenizer/device_crops.h"
 #include "apps/train/tokenizer/evaluation.h"
 #include "apps/train/tokenizer/loader.h"
-#include "apps/train/options.h"
 #include "apps/train/tokenizer/picture_pool.h"
-#include "apps/train/run_log.h"
 #include "apps/train/tokenizer/training_state.h"
 #include "vqgan/perceptual.h"
 #include "vqgan/train_step.h"
@@ -34,9 +34,6 @@ class Trainer {
   void run(const volatile std::sig_atomic_t& stop);
 
  private:
-  using Clock = std::chrono::steady_clock;
-
-  bool finished() const;
   void start_batches();
   at::Tensor next_batch();  // (B, 3, S, S) on the device
   double waited_s() const;  // for batches, in all
@@ -44,15 +41,14 @@ class Trainer {
   void train_discriminator(const at::Tensor& images, const at::Tensor& pictures, double rate);
   void care_for_codes(const std::vector<at::Tensor>& latents, const std::vector<at::Tensor>& ids);
   void add_terms(const vqgan::LossTerms& terms, std::map<std::string, double>& sums) const;
-  void check_loss(double loss);
-  void revise_plan();
   void log_start();
   void log_step(double rate, double gradient_norm);
   void evaluate_and_report();
   void save();
   void write_model(const std::string& name);
   void keep_if_best(const Evaluation& result);
-  double elapsed_s() const;
+  double elapsed_s() const { return budget_->elapsed_s(); }
+  std::string data_provenance() const;  // JSON
   std::string path(const std::string& name) const { return options_.output + "/" + name; }
 
   cli::TrainOptions options_;
@@ -72,12 +68,9 @@ class Trainer {
   int64_t summed_ = 0;                         // steps in `sums_`
   int64_t logged_step_ = 0;
   double logged_s_ = 0.0, logged_waited_s_ = 0.0;
-  int64_t measured_step_ = 0;  // the rate for the plan is measured from here
-  double measured_s_ = 0.0;
-  std::string last_evaluation_;  // JSON, for the model's provenance
-  std::string note_;             // behind the progress line
-  Clock::time_point begin_;
-  double elapsed_before_s_ = 0.0;
+  std::string last_evaluation_;     // JSON, for the model's provenance
+  std::string note_;                // behind the progress line
+  std::unique_ptr<Budget> budget_;  // its clock starts with run()
 };
 
 }  // namespace lexel::train

@@ -1,16 +1,13 @@
 #include "apps/train/tokenizer/training_state.h"
 
-#include <ATen/core/grad_mode.h>
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "apps/train/checkpoint.h"
 #include "kernels/check.h"
-#include "tokenizers/io/model_file.h"
 
 namespace lexel::train {
 namespace {
-
-constexpr const char* kKind = "training_checkpoint";
 
 /// Every tensor of the state by its name in the file, sharing storage.
 std::map<std::string, at::Tensor> all_tensors(const TrainingState& state) {
@@ -69,39 +66,27 @@ void make_training_state(TrainingState& state, const TrainRecipe& recipe, at::De
 
 void save_checkpoint(const std::string& path, const TrainingState& state) {
   const nlohmann::ordered_json numbers = {
+      {"kind", "tokenizer"},
       {"step", state.step},
       {"plan", {state.plan.from_step, state.plan.from_progress, state.plan.total_steps}},
       {"elapsed_s", state.elapsed_s},
       {"metrics_bytes", state.metrics_bytes},
       {"restarts", state.restarts},
       {"usage_observations", state.usage->observations},
-      {"usual_loss", state.usual_loss},
+      {"usual_loss", state.usual_loss.value},
       {"best_psnr", state.best_psnr},
       {"data_fingerprint", state.data_fingerprint},
       {"optimizer_steps", state.optimizer->steps()},
       {"discriminator_steps",
        state.discriminator_optimizer ? state.discriminator_optimizer->steps() : 0},
   };
-  ModelFile file{kKind, to_json(state.recipe), "{}", numbers.dump(), "not for distribution", {}};
-  for (const auto& [name, tensor] : all_tensors(state)) file.tensors[name] = tensor.detach().cpu();
-  write_model_file(path, file);
+  write_checkpoint(path, to_json(state.recipe), numbers.dump(), all_tensors(state));
 }
 
 void load_checkpoint(const std::string& path, TrainingState& state, at::Device device) {
-  const ModelFile file = read_model_file(path);
-  check(file.kind == kKind, ErrorKind::kBadData, path, ": expected a training checkpoint, got a ",
-        file.kind);
+  const ModelFile file = read_checkpoint(path);
   make_training_state(state, recipe_from_json(file.config, path), device);
-
-  const at::NoGradGuard no_grad;
-  for (const auto& [name, tensor] : all_tensors(state)) {
-    const auto found = file.tensors.find(name);
-    check(found != file.tensors.end(), ErrorKind::kBadData, path, ": tensor '", name,
-          "' is missing");
-    check(found->second.sizes() == tensor.sizes(), ErrorKind::kBadData, path, ": tensor '", name,
-          "': expected shape ", tensor.sizes(), ", got ", found->second.sizes());
-    tensor.detach().copy_(found->second);
-  }
+  restore_tensors(file, path, all_tensors(state));
   try {
     const auto numbers = nlohmann::json::parse(file.provenance);
     state.step = numbers.at("step");
@@ -111,7 +96,7 @@ void load_checkpoint(const std::string& path, TrainingState& state, at::Device d
     state.metrics_bytes = numbers.at("metrics_bytes");
     state.restarts = numbers.at("restarts");
     state.usage->observations = numbers.at("usage_observations");
-    state.usual_loss = numbers.at("usual_loss");
+    state.usual_loss.value = numbers.at("usual_loss");
     state.best_psnr = numbers.at("best_psnr");
     state.data_fingerprint = numbers.at("data_fingerprint");
     state.optimizer->set_steps(numbers.at("optimizer_steps"));

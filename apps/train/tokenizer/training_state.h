@@ -4,9 +4,10 @@
 #include <memory>
 #include <string>
 
+#include "apps/train/budget.h"
 #include "apps/train/optimizer.h"
-#include "apps/train/tokenizer/recipe.h"
 #include "apps/train/schedule.h"
+#include "apps/train/tokenizer/recipe.h"
 #include "vqgan/codebook_care.h"
 #include "vqgan/discriminator.h"
 #include "vqgan/model.h"
@@ -28,8 +29,8 @@ struct TrainingState {
   double elapsed_s = 0.0;     // of training, over all its parts
   int64_t metrics_bytes = 0;  // length of metrics.jsonl
   int64_t restarts = 0;       // codes, in all
-  double usual_loss = 0.0;    // running mean, to notice an explosion
-  double best_psnr = -1.0;    // dB, of the evaluations so far
+  UsualLoss usual_loss;
+  double best_psnr = -1.0;  // dB, of the evaluations so far
   std::string data_fingerprint;
 };
 

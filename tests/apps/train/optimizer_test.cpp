@@ -116,5 +116,28 @@ TEST(Optimizer, TensorsThatAreNotTrainedAreLeftOut) {
   EXPECT_EQ(optimizer.state().count("first/b"), 1u);
 }
 
+TEST(Optimizer, AdafactorsFirstStepIsTheRateOnceClippedToRootMeanSquareOne) {
+  for (const Method method : {Method::kAdafactor, Method::kAdafactorInt8}) {
+    TwoTensors t;
+    Optimizer optimizer(t.list, {.beta1 = 0.0, .beta2 = 0.96, .epsilon = 1e-30, .method = method});
+    t.set_gradients(0.5, -0.1);
+    optimizer.step(0.01, {});
+    EXPECT_NEAR(t.a[0].item<float>(), 0.99, 1e-6);
+    EXPECT_NEAR(t.b[0].item<float>(), 2.01, 1e-6);
+  }
+}
+
+TEST(Optimizer, AdafactorKeepsTwoFactorsAndASmallFirstMoment) {
+  at::Tensor matrix = at::full({4, 6}, 1.0, at::kFloat);
+  ParameterList list = {{"m", {4, 6}, Init::ones(), &matrix}};
+  require_gradients(list, true);
+  const auto state = Optimizer(list, {.epsilon = 1e-30, .method = Method::kAdafactorInt8}).state();
+  EXPECT_EQ(state.at("first/m").scalar_type(), at::kChar);
+  EXPECT_EQ(state.at("rows/m").numel(), 4);
+  EXPECT_EQ(state.at("columns/m").numel(), 6);
+  EXPECT_EQ(state.at("scales/m").numel(), 1);
+  EXPECT_EQ(state.count("second/m"), 0u);
+}
+
 }  // namespace
 }  // namespace lexel::train

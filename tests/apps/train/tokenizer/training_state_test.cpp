@@ -40,7 +40,7 @@ TEST(Checkpoint, GivesEverythingBack) {
   state.elapsed_s = 12.5;
   state.metrics_bytes = 77;
   state.restarts = 5;
-  state.usual_loss = 0.1;
+  state.usual_loss.value = 0.1;
   state.best_psnr = 21.5;
   state.data_fingerprint = "abc";
   state.optimizer->set_steps(7);
@@ -59,7 +59,7 @@ TEST(Checkpoint, GivesEverythingBack) {
   EXPECT_EQ(back.elapsed_s, 12.5);
   EXPECT_EQ(back.metrics_bytes, 77);
   EXPECT_EQ(back.restarts, 5);
-  EXPECT_EQ(back.usual_loss, 0.1);
+  EXPECT_EQ(back.usual_loss.value, 0.1);
   EXPECT_EQ(back.best_psnr, 21.5);
   EXPECT_EQ(back.data_fingerprint, "abc");
   EXPECT_EQ(back.optimizer->steps(), 7);

@@ -76,6 +76,7 @@ int main(int argc, char** argv) {
     }
     if (command == "train") {
       const CLI::App* chosen = parsed->get_subcommand("train");
+      if (chosen->got_subcommand("text")) return programs.train_text(train.text);
       if (chosen->got_subcommand("pack")) return programs.train_pack(train.pack);
       if (chosen->got_subcommand("results")) return programs.train_results(train.results);
       return programs.train_tokenizer(train.tokenizer);

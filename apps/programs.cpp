@@ -48,6 +48,9 @@ const Programs kPrograms = {
     [](const TrainOptions& o) {
       return entry<TrainOptions, run_train_tokenizer>("lexel train tokenizer", o);
     },
+    [](const TrainTextOptions& o) {
+      return entry<TrainTextOptions, run_train_text>("lexel train text", o);
+    },
     [](const TrainPackOptions& o) {
       return entry<TrainPackOptions, run_train_pack>("lexel train pack", o);
     },

@@ -19,6 +19,7 @@ struct Programs {
   int (*data_list)(const data::FetchOptions&);
   int (*eval_tokenizer)(const EvalTokenizerOptions&);
   int (*train_tokenizer)(const TrainOptions&);
+  int (*train_text)(const TrainTextOptions&);
   int (*train_pack)(const TrainPackOptions&);
   int (*train_results)(const TrainResultsOptions&);
 };

@@ -58,6 +58,39 @@ void define_tokenizer(CLI::App* train, TrainOptions& options) {
       "runs/first");
 }
 
+void define_text(CLI::App* train, TrainTextOptions& options) {
+  CLI::App* text =
+      train->add_subcommand("text", "Train a text tokenizer (SentencePiece, with byte fallback)");
+  text->add_option("--captions", options.captions,
+                   "Captions: .txt (one a line), .jsonl and .tar (their \"caption\" fields)")
+      ->required()
+      ->option_text("INPUT...");
+  text->add_option("--output", options.output, "Model file to write")
+      ->required()
+      ->option_text("FILE");
+  text->add_option(
+          "--vocabulary", options.vocabulary,
+          "Pieces wanted, 4 symbols and 256 bytes included; fewer where captions carry less")
+      ->check(CLI::Range(int64_t{261}, int64_t{1'000'000}))
+      ->capture_default_str()
+      ->option_text("N");
+  text->add_option("--max-tokens", options.max_tokens, "Tokens that the report counts as too many")
+      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}))
+      ->capture_default_str()
+      ->option_text("N");
+  text->add_option("--coverage", options.character_coverage,
+                   "Share of the captions' characters that get a piece; bytes stand for the rest")
+      ->check(CLI::Range(0.98, 1.0))
+      ->capture_default_str()
+      ->option_text("SHARE");
+  text->add_flag("--keep-case", options.keep_case, "\"Red\" and \"red\" are different pieces");
+  add_quiet_option(*text, options.quiet);
+  text->footer(
+      "Prints tokens a caption and the share of byte pieces. The defaults are Parti's.\n"
+      "Example: lexel train text --captions data/*-train-*.tar --vocabulary 4096 --output "
+      "text.model");
+}
+
 void define_pack(CLI::App* train, TrainPackOptions& options) {
   CLI::App* pack =
       train->add_subcommand("pack", "Pack a recipe and its pictures into few bytes, to travel");
@@ -142,6 +175,7 @@ CLI::App* define_train(CLI::App& lexel, TrainCommands& options) {
   CLI::App* train = lexel.add_subcommand("train", "Train a model on pictures");
   train->require_subcommand(1);
   define_tokenizer(train, options.tokenizer);
+  define_text(train, options.text);
   define_pack(train, options.pack);
   define_results(train, options.results);
   return train;

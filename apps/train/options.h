@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "apps/train/text/options.h"
+
 namespace lexel::cli {
 
 /// What `lexel train tokenizer` was asked for, as plain data (see apps/options.h). Values below 0 and empty
@@ -67,6 +69,7 @@ struct TrainResultsOptions {
 /// The subcommands of `lexel train`.
 struct TrainCommands {
   TrainOptions tokenizer;
+  TrainTextOptions text;
   TrainPackOptions pack;
   TrainResultsOptions results;
 };

@@ -18,11 +18,13 @@ struct Generator {
   std::string tokenizer_name;                 // its file's name, for messages
 };
 
-/// How matrices lie in a file. int8 matrices are stored as "NAME" (I8) and "NAME.scales" (float32, one a row), rounded as
+/// How matrices and tables of embeddings lie in a file; vectors and positions are float32. int8 matrices are stored as "NAME" (I8) and "NAME.scales" (float32, one a row), rounded as
 /// kernels::pack_weights does, so that a program that packs them to int8 gets the same numbers.
 enum class Stored { kFloat32, kBFloat16, kInt8 };
 
-/// throws   Error(kBadData) a tensor that is not finite once stored (named)
+/// provenance  JSON object, see model_file.h
+/// throws      Error(kUsage) a text tokenizer that is missing, or not the model's, or a fingerprint that is none;
+///             Error(kBadData) a tensor that is not finite once stored (named)
 ModelFile generator_file(const Generator& generator, Stored stored,
                          const std::string& provenance = "{}", const std::string& license = "");
 

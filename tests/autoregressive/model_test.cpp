@@ -89,7 +89,7 @@ TEST_P(ModelTest, ATokenChangesTheLogitsAfterItOnly) {
 }
 
 TEST_P(ModelTest, TheConditionChangesEveryLogit) {
-  if (config().text_depth == 0 && config().classes == 0) GTEST_SKIP() << "unconditional";
+  if (config().text_depth == 0 && config().classes == 0) return;  // nothing to change
   const Model model = fresh();
   Condition one = condition(1, 3), other = condition(1, 3);
   if (config().text_depth > 0) {
@@ -99,7 +99,6 @@ TEST_P(ModelTest, TheConditionChangesEveryLogit) {
   }
   const at::Tensor difference =
       (logits(model, one, tokens(1)) - logits(model, other, tokens(1))).abs().amax(2)[0];
-  // A conv-shaped mask in all blocks of VIM keeps the class to the places it reaches.
   EXPECT_GT(difference.min().item<float>(), 0.0F);
 }
 

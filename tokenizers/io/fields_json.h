@@ -1,6 +1,6 @@
 #pragma once
 
-// Private to tokenizers/: any struct with a visit_fields() <-> JSON text.
+// Private to this tree (it holds JSON types, and is not installed): any struct with a visit_fields() <-> JSON text.
 
 #include <cstdint>
 #include <nlohmann/json.hpp>

@@ -1,0 +1,57 @@
+#include "autoregressive/dropout.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/ones.h>
+#include <cmath>
+#include <gtest/gtest.h>
+
+#include "tests/support/random_tensor.h"
+
+namespace lexel::ar {
+namespace {
+
+TEST(Dropout, KeepsTheExpectationAndTheShare) {
+  const int64_t n = 1 << 20;
+  for (const double rate : {0.1, 0.5, 0.9}) {
+    const at::Tensor y = dropout(at::ones({n}), rate, 1, "a", 0);
+    const double dropped = (y == 0).to(at::kDouble).mean().item<double>();
+    // Five standard deviations of a binomial share.
+    const double bound = 5.0 * std::sqrt(rate * (1.0 - rate) / static_cast<double>(n));
+    EXPECT_NEAR(dropped, rate, bound + 1e-5);
+    EXPECT_NEAR(y.mean().item<double>(), 1.0, (bound + 1e-5) / (1.0 - rate));
+    EXPECT_NEAR(y.max().item<double>(), 1.0 / (1.0 - rate), 1e-3);
+  }
+}
+
+TEST(Dropout, DependsOnSeedSiteStepAndPlaceOnly) {
+  const at::Tensor x = at::ones({3, 4099});  // more than a task, and no multiple of a block
+  const at::Tensor y = dropout(x, 0.5, 1, "a", 2);
+  EXPECT_TRUE(dropout(x, 0.5, 1, "a", 2).equal(y));
+  const int threads = at::get_num_threads();
+  at::set_num_threads(2);
+  EXPECT_TRUE(dropout(x, 0.5, 1, "a", 2).equal(y));
+  at::set_num_threads(threads);
+  for (const at::Tensor& other :
+       {dropout(x, 0.5, 2, "a", 2), dropout(x, 0.5, 1, "b", 2), dropout(x, 0.5, 1, "a", 3)}) {
+    const double same = (other == y).to(at::kDouble).mean().item<double>();
+    EXPECT_NEAR(same, 0.5, 0.03);  // independent masks agree on half of the places
+  }
+  const at::Tensor half = (dropout(x.to(at::kBFloat16), 0.5, 1, "a", 2) == 0);
+  EXPECT_TRUE(half.equal(y == 0));
+}
+
+TEST(Dropout, GradientIsTheMask) {
+  const at::Tensor x = tests::random_tensor(1, {64, 64}).requires_grad_();
+  const at::Tensor y = dropout(x, 0.25, 1, "a", 0);
+  y.sum().backward();
+  EXPECT_LT(tests::relative_difference(x.grad() * x, y), 1e-6);
+}
+
+TEST(Dropout, RateZeroGivesTheTensorItself) {
+  const at::Tensor x = at::ones({8});
+  EXPECT_TRUE(dropout(x, 0.0, 1, "a", 0).is_same(x));
+}
+
+}  // namespace
+}  // namespace lexel::ar

@@ -12,9 +12,13 @@ namespace lexel {
 std::unique_ptr<ImageTokenizer> load_image_tokenizer(const std::string& path,
                                                      const std::string& device) {
   const at::Device place = resolve_device(device);  // before the first work with tensors
-  const ModelFile file = read_model_file(path);
-  if (file.kind == "vit_vqgan") return make_vit_vqgan_tokenizer(file, path, place);
-  fail(ErrorKind::kUnsupported, path, ": this program cannot load a tokenizer of kind \"",
+  return make_image_tokenizer(read_model_file(path), path, place);
+}
+
+std::unique_ptr<ImageTokenizer> make_image_tokenizer(const ModelFile& file, const std::string& name,
+                                                     at::Device device) {
+  if (file.kind == "vit_vqgan") return make_vit_vqgan_tokenizer(file, name, device);
+  fail(ErrorKind::kUnsupported, name, ": this program cannot load a tokenizer of kind \"",
        file.kind, "\"");
 }
 

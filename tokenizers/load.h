@@ -4,6 +4,7 @@
 #include <string>
 
 #include "tokenizers/image_tokenizer.h"
+#include "tokenizers/io/model_file.h"
 
 namespace lexel {
 
@@ -14,5 +15,12 @@ namespace lexel {
 ///          this build does not know
 std::unique_ptr<ImageTokenizer> load_image_tokenizer(const std::string& path,
                                                      const std::string& device = "auto");
+
+/// The same from a model file that has been read.
+///
+/// name     stands for the file in messages
+/// device   as resolve_device gives it
+std::unique_ptr<ImageTokenizer> make_image_tokenizer(const ModelFile& file, const std::string& name,
+                                                     at::Device device);
 
 }  // namespace lexel

@@ -27,6 +27,13 @@ RgbaImage decode_png_rgba(const Encoded& from);
 Image decode_webp(const Encoded& from);
 Image decode_stb(const Encoded& from, const std::string& format);
 
+/// A text chunk as it stands in a PNG file, inflated.
+struct RawText {
+  std::string keyword, text;
+  bool international;  // said to be UTF-8; else Latin-1
+};
+std::vector<RawText> png_raw_text(const Encoded& from);
+
 std::vector<uint8_t> encode_jpeg(const Image& image);
 std::vector<uint8_t> encode_png(const Image& image);
 std::vector<uint8_t> encode_png_rgba(const RgbaImage& image);

@@ -6,6 +6,7 @@
 
 #include "kernels/check.h"
 #include "tokenizers/io/safetensors.h"
+#include "tokenizers/io/sha256.h"
 
 namespace lexel {
 namespace {
@@ -53,6 +54,16 @@ ModelFile read_model_file(const std::string& path) {
           "\" holds a value that is not finite");
   }
   return file;
+}
+
+std::string model_fingerprint(const ModelFile& file) {
+  std::string content = concat(file.kind, '\n', file.config, '\n', file.preprocess, '\n');
+  for (const auto& [key, tensor] : file.tensors) {
+    const at::Tensor flat = tensor.contiguous();
+    content += concat(key, ' ', flat.scalar_type(), ' ', flat.sizes(), ' ',
+                      sha256(flat.const_data_ptr(), flat.nbytes()), '\n');
+  }
+  return sha256(content.data(), content.size());
 }
 
 ModelFileSummary read_model_file_summary(const std::string& path) {

@@ -32,6 +32,10 @@ inline constexpr int kModelFormat = 1;  // `lexel.format` of what write_model_fi
 ///          version
 ModelFile read_model_file(const std::string& path);
 
+/// What a model computes, as 64 hex digits: SHA-256 over kind, config, preprocess and every tensor (name, dtype, shape,
+/// bytes). Provenance and licence do not count, so a file that was only described anew keeps it.
+std::string model_fingerprint(const ModelFile& file);
+
 /// Metadata only, for `lexel info`: no tensor is read.
 struct ModelFileSummary {
   ModelFile file;  // tensors empty

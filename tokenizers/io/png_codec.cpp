@@ -5,12 +5,17 @@
 #include <cstring>
 #include <memory>
 #include <png.h>
+#include <span>
 
 #include "kernels/check.h"
 #include "tokenizers/io/codecs.h"
+#include "tokenizers/io/png_text.h"
 
 namespace lexel::codecs {
 namespace {
+
+constexpr png_uint_32 kMaxTextChunks = 64;
+constexpr png_byte kTextChunks[] = "tEXt\0zTXt\0iTXt";  // names of five bytes
 
 // libpng is C: its errors leave by longjmp, so nothing with a destructor lives in the frames between.
 struct Decoder {
@@ -20,13 +25,20 @@ struct Decoder {
   size_t left = 0;
   char message[128] = "is truncated";
 
-  explicit Decoder(const Encoded& from) : next(from.data), left(from.bytes) {
+  // Text is kept within bounds where it is wanted, and never inflated where it is not.
+  Decoder(const Encoded& from, bool with_text) : next(from.data), left(from.bytes) {
     png = png_create_read_struct(PNG_LIBPNG_VER_STRING, this, on_error, on_warning);
     if (png) info = png_create_info_struct(png);
     check(info != nullptr, ErrorKind::kInternal, "libpng: out of memory");
     png_set_read_fn(png, this, read);
     png_set_user_limits(png, kMaxImagePixels,
                         kMaxImagePixels);  // the area is checked after the header
+    if (with_text) {
+      png_set_chunk_cache_max(png, kMaxTextChunks);
+      png_set_chunk_malloc_max(png, kMaxPngTextBytes);
+    } else {
+      png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, kTextChunks, 3);
+    }
   }
   ~Decoder() { png_destroy_read_struct(&png, &info, nullptr); }
 
@@ -74,6 +86,14 @@ struct Decoder {
     return true;
   }
 
+  // What stands before the pixels, as (keyword, text) with libpng's kind of compression.
+  std::span<const png_text> text() const {
+    png_textp first = nullptr;
+    int count = 0;
+    png_get_text(png, info, &first, &count);
+    return {first, static_cast<size_t>(std::max(count, 0))};
+  }
+
   int orientation() {
     png_bytep exif = nullptr;
     png_uint_32 bytes = 0;
@@ -91,7 +111,7 @@ template <class Take>
 int decode_rows(const Encoded& from, const Take& take) {
   const ImageHeader header = png_header(from);
   check_size(from.name, header.width, header.height);
-  Decoder decoder(from);
+  Decoder decoder(from, /*with_text=*/false);
   if (!decoder.read_header()) decoder.report(from);
   const int passes = decoder.start();
   if (passes == 0) decoder.report(from);
@@ -142,6 +162,19 @@ RgbaImage decode_png_rgba(const Encoded& from) {
   };
   const int orientation = decode_rows(from, copy);
   return {upright(image.pixels, orientation)};
+}
+
+std::vector<RawText> png_raw_text(const Encoded& from) {
+  Decoder decoder(from, /*with_text=*/true);
+  if (!decoder.read_header()) decoder.report(from);
+  std::vector<RawText> texts;
+  for (const png_text& text : decoder.text()) {
+    const bool international = text.compression >= PNG_ITXT_COMPRESSION_NONE;
+    texts.push_back({text.key,
+                     {text.text, international ? text.itxt_length : text.text_length},
+                     international});
+  }
+  return texts;
 }
 
 namespace {

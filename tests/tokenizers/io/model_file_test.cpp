@@ -40,6 +40,23 @@ std::map<std::string, std::string> metadata_of(const ModelFile& file) {
           {"lexel.license", file.license}};
 }
 
+TEST(ModelFile, TheFingerprintIsOfWhatItComputes) {
+  const ModelFile file = small_model();
+  const std::string fingerprint = model_fingerprint(file);
+  EXPECT_EQ(fingerprint.size(), 64U);
+  ModelFile same = file;
+  same.provenance = R"({"steps":4})";
+  same.license = "Apache-2.0";
+  EXPECT_EQ(model_fingerprint(same), fingerprint);
+  std::vector<ModelFile> others(5, file);
+  others[0].config = R"({"image_size":64})";
+  others[1].preprocess = R"({"fit":"pad"})";
+  others[2].tensors["half"] = at::ones({4}).to(at::kHalf);
+  others[3].tensors["encoder.weight"] = at::ones({3, 2});
+  others[4].tensors["vocabulary"] = at::ones({5}, at::kByte);
+  for (const ModelFile& other : others) EXPECT_NE(model_fingerprint(other), fingerprint);
+}
+
 TEST(ModelFile, ComesBackEqual) {
   const TemporaryFolder folder;
   const std::string path = folder / "m.safetensors";

@@ -116,7 +116,11 @@ int run_img2tok(const Img2TokOptions& options) {
     StreamedPicture picture;
     while (stream.next(picture)) {
       if (picture.problem.empty()) {
-        file.pictures.push_back({picture.name, picture.prepared.layout, {}});
+        file.pictures.push_back({picture.name,
+                                 picture.prepared.layout,
+                                 {},
+                                 picture.label.caption,
+                                 picture.label.label});
         batcher.add(file.pictures.size() - 1, picture.prepared.tiles);
       } else {
         check(options.skip_bad, picture.problem_kind, picture.problem,

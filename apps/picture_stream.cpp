@@ -57,6 +57,7 @@ struct PictureStream::State {
       if (!take(position, bytes, picture)) return;
       if (picture.problem.empty()) {
         try {
+          picture.label = picture_label(bytes.json);
           picture.prepared =
               prepare(decode_image(bytes.data.data(), bytes.data.size(), bytes.name), preprocess);
         } catch (const Error& error) {

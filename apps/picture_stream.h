@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/check.h"
+#include "tokenizers/io/picture_label.h"
 #include "tokenizers/io/preprocess.h"
 
 namespace lexel::cli {
@@ -14,6 +15,7 @@ namespace lexel::cli {
 struct StreamedPicture {
   std::string name;
   Prepared prepared;    // empty when there is a problem
+  PictureLabel label;   // what its JSON says
   std::string problem;  // one line, names the picture; empty: none
   ErrorKind problem_kind = ErrorKind::kBadData;
 };

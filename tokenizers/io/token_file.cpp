@@ -68,20 +68,47 @@ void check_format(const SafetensorsFile& source) {
         " is newer than this program, which reads up to ", kTokenFormat);
 }
 
-std::vector<std::string> parse_names(const SafetensorsFile& source) {
+/// A flat JSON list of the metadata.
+nlohmann::json parse_list(const SafetensorsFile& source, const std::string& key) {
   const auto flat = [](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
     return depth < 2;
   };
-  const auto json = nlohmann::json::parse(
-      required_metadata(source, "lexel.names", "a Lexel token file"), flat, false);
-  check(json.is_array(), ErrorKind::kBadData, source.name(), ": lexel.names is not a list");
-  std::vector<std::string> names;
-  for (const auto& name : json) {
-    check(name.is_string(), ErrorKind::kBadData, source.name(),
-          ": lexel.names: expected text, got ", name.type_name());
-    names.push_back(name.get<std::string>());
+  auto json = nlohmann::json::parse(required_metadata(source, key, "a Lexel token file"), flat,
+                                    /*allow_exceptions=*/false);
+  check(json.is_array(), ErrorKind::kBadData, source.name(), ": ", key, " is not a list");
+  return json;
+}
+
+std::vector<std::string> parse_texts(const SafetensorsFile& source, const std::string& key) {
+  std::vector<std::string> texts;
+  for (const auto& text : parse_list(source, key)) {
+    check(text.is_string(), ErrorKind::kBadData, source.name(), ": ", key, ": expected text, got ",
+          text.type_name());
+    texts.push_back(text.get<std::string>());
   }
-  return names;
+  return texts;
+}
+
+/// Captions and classes of the pictures, where the file has them.
+void read_labels(const SafetensorsFile& source, TokenFile& file) {
+  const auto one_each = [&](const char* key, size_t count) {
+    check(count == file.pictures.size(), ErrorKind::kBadData, source.name(), ": ", key,
+          ": expected one of each of ", file.pictures.size(), " pictures, got ", count);
+  };
+  if (source.metadata().count("lexel.captions") > 0) {
+    const auto captions = parse_texts(source, "lexel.captions");
+    one_each("lexel.captions", captions.size());
+    for (size_t k = 0; k < captions.size(); ++k) file.pictures[k].caption = captions[k];
+  }
+  if (source.metadata().count("lexel.classes") > 0) {
+    const auto classes = parse_list(source, "lexel.classes");
+    one_each("lexel.classes", classes.size());
+    for (size_t k = 0; k < classes.size(); ++k) {
+      check(classes[k].is_number_integer() && classes[k] >= -1 && classes[k] <= INT32_MAX,
+            ErrorKind::kBadData, source.name(), ": lexel.classes: expected whole numbers from -1");
+      file.pictures[k].label = classes[k].get<int64_t>();
+    }
+  }
 }
 
 /// A tensor whose shape and dtype the header of the file already tells, before memory is taken.
@@ -155,7 +182,7 @@ TokenFile read_token_file(const std::string& path) {
                  preprocess_from_json(
                      required_metadata(source, "lexel.preprocess", "a Lexel token file"), path),
                  {}};
-  const std::vector<std::string> names = parse_names(source);
+  const std::vector<std::string> names = parse_texts(source, "lexel.names");
   const auto P = static_cast<int64_t>(names.size());
   const at::Tensor ids = read_ids(source, file);  // (T, N)
   const at::Tensor offsets = tensor_of(source, "offsets", at::kLong, {P + 1});
@@ -185,6 +212,7 @@ TokenFile read_token_file(const std::string& path) {
     check_ids(picture, file.codebook_size, checksums.const_data_ptr<int64_t>()[k], path);
     file.pictures.push_back(std::move(picture));
   }
+  read_labels(source, file);
   return file;
 }
 
@@ -195,7 +223,8 @@ void write_token_file(const std::string& path, const TokenFile& file) {
                    checksums = at::empty({P}, at::kLong);
   int64_t* row = offsets.data_ptr<int64_t>();
   int64_t* size = sizes.data_ptr<int64_t>();
-  auto names = nlohmann::json::array();
+  auto names = nlohmann::json::array(), captions = names, classes = names;
+  bool any_caption = false, any_class = false;
   std::vector<at::Tensor> ids = {at::empty({0, file.grid_height * file.grid_width}, at::kInt)};
   *row = 0;
   for (int64_t k = 0; k < P; ++k) {
@@ -205,20 +234,29 @@ void write_token_file(const std::string& path, const TokenFile& file) {
     size[2 * k + 1] = picture.layout.height;
     checksums.data_ptr<int64_t>()[k] = checksum(picture.tokens.contiguous());
     names.push_back(picture.name);
+    captions.push_back(picture.caption);
+    classes.push_back(picture.label);
+    any_caption = any_caption || !picture.caption.empty();
+    any_class = any_class || picture.label >= 0;
     ids.push_back(picture.tokens);
   }
   const at::ScalarType dtype = file.codebook_size <= 65536 ? at::kUInt16 : at::kInt;
-  write_safetensors(
-      path,
-      {{"lexel.format", std::to_string(kTokenFormat)},
-       {"lexel.kind", "tokens"},
-       {"lexel.config", fields_json::write(config_of(file))},
-       {"lexel.preprocess", to_json(file.preprocess)},
-       {"lexel.names", names.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)}},
-      {{"tokens", at::cat(ids).to(dtype)},
-       {"offsets", offsets},
-       {"sizes", sizes},
-       {"checksums", checksums}});
+  const auto text_of = [](const nlohmann::json& list) {
+    return list.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  };
+  std::map<std::string, std::string> metadata = {
+      {"lexel.format", std::to_string(kTokenFormat)},
+      {"lexel.kind", "tokens"},
+      {"lexel.config", fields_json::write(config_of(file))},
+      {"lexel.preprocess", to_json(file.preprocess)},
+      {"lexel.names", text_of(names)}};
+  if (any_caption) metadata["lexel.captions"] = text_of(captions);
+  if (any_class) metadata["lexel.classes"] = text_of(classes);
+  write_safetensors(path, metadata,
+                    {{"tokens", at::cat(ids).to(dtype)},
+                     {"offsets", offsets},
+                     {"sizes", sizes},
+                     {"checksums", checksums}});
 }
 
 void check_same_tokenizer(const TokenFile& file, const TokenizerInfo& info) {

@@ -13,9 +13,11 @@ struct TokenizerInfo;
 
 /// One picture of a token file.
 struct TokenizedPicture {
-  std::string name;   // as the input named it
-  Layout layout;      // make_layout(width, height, preprocess)
-  at::Tensor tokens;  // (tiles, grid_height * grid_width) int32, CPU, row-major
+  std::string name;          // as the input named it
+  Layout layout;             // make_layout(width, height, preprocess)
+  at::Tensor tokens;         // (tiles, grid_height * grid_width) int32, CPU, row-major
+  std::string caption = {};  // what the picture shows, UTF-8; empty: not known
+  int64_t label = -1;        // its class, from 0; -1: none
 };
 
 /// Pictures as tokens, with all that is needed to check and decode them. On disk a .safetensors file:
@@ -24,7 +26,8 @@ struct TokenizedPicture {
 ///   sizes      (P, 2) int64: width and height of the originals, pixels; the layout follows from them
 ///   checksums  (P) int64: CRC-32 of a picture's ids, as int32 little-endian
 /// and in its metadata lexel.kind = "tokens", lexel.format, lexel.config (the fields below, JSON),
-/// lexel.preprocess (JSON) and lexel.names (JSON list).
+/// lexel.preprocess (JSON) and lexel.names (JSON list); where a picture has one, lexel.captions (JSON list of texts) and
+/// lexel.classes (JSON list of numbers).
 struct TokenFile {
   std::string tokenizer_kind;               // "vit_vqgan"
   std::string codebook_fingerprint;         // SHA-256 of the codebook, hex
@@ -38,7 +41,7 @@ struct TokenFile {
 inline constexpr int kTokenFormat = 1;  // `lexel.format` of what write_token_file writes
 
 /// throws   Error(kIo); Error(kBadData) not a token file, ids past the codebook or a checksum that does not
-///          match (the picture is named), offsets, sizes or names that contradict; Error(kUnsupported) a
+///          match (the picture is named), offsets, sizes, names or captions that contradict; Error(kUnsupported) a
 ///          newer format
 TokenFile read_token_file(const std::string& path);
 

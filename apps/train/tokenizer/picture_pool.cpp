@@ -6,12 +6,12 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "kernels/check.h"
 #include "kernels/philox.h"
 #include "tokenizers/io/image.h"
+#include "tokenizers/io/picture_label.h"
 #include "tokenizers/io/picture_source.h"
 #include "tokenizers/io/preprocess.h"
 
@@ -20,8 +20,8 @@ namespace {
 
 constexpr double kPyramid = 4.0 / 3.0;  // pixels of all levels over those of the first
 
-std::string set_name(const PictureBytes& bytes, const nlohmann::json& json) {
-  if (json.is_object() && json.contains("set") && json["set"].is_string()) return json["set"];
+std::string set_name(const PictureBytes& bytes, const PictureLabel& label) {
+  if (!label.set.empty()) return label.set;
   const std::filesystem::path source(bytes.source);
   if (source.extension() == ".tar") return source.stem().string();
   const std::string folder = source.parent_path().filename().string();
@@ -110,10 +110,10 @@ std::vector<FoundPicture> find_pictures(const std::vector<std::string>& inputs, 
       skipped.push_back(concat(one.bytes.name, ": ", one.width, "x", one.height, " is too small"));
       continue;
     }
-    const auto json = nlohmann::json::parse(one.bytes.json, nullptr, /*allow_exceptions=*/false);
-    one.has_json = json.is_object();
-    one.held_out = one.has_json && json.value("split", "") == "heldout";
-    one.set = set_name(one.bytes, json);
+    const PictureLabel label = picture_label(one.bytes.json);
+    one.has_json = label.found;
+    one.held_out = label.held_out;
+    one.set = set_name(one.bytes, label);
     found.push_back(std::move(one));
   }
   const bool any_json =

@@ -65,6 +65,38 @@ class TokenFileTest : public ::testing::Test {
   const std::string path_ = folder_ / "t.tok.safetensors";
 };
 
+TEST_F(TokenFileTest, KeepsCaptionsAndClasses) {
+  TokenFile file = sample();
+  file.pictures[0].caption = "a red \xf0\x9f\x90\x9f, \"quoted\"";
+  file.pictures[2].label = 7;
+  write_token_file(path_, file);
+  const TokenFile back = read_token_file(path_);
+  EXPECT_EQ(back.pictures[0].caption, file.pictures[0].caption);
+  EXPECT_EQ(back.pictures[1].caption, "");
+  EXPECT_EQ(back.pictures[1].label, -1);
+  EXPECT_EQ(back.pictures[2].label, 7);
+  write_token_file(path_, sample());
+  EXPECT_EQ(SafetensorsFile(path_).metadata().count("lexel.captions"), 0u);
+}
+
+TEST_F(TokenFileTest, RefusesLabelsThatDoNotFitThePictures) {
+  Parts p = parts();
+  p.metadata["lexel.captions"] = R"(["one", "two"])";
+  expect_bad(p, "lexel.captions: expected one of each of 3 pictures, got 2");
+  p = parts();
+  p.metadata["lexel.captions"] = R"(["one", "two", 3])";
+  expect_bad(p, "lexel.captions: expected text, got number");
+  p = parts();
+  p.metadata["lexel.captions"] = R"({"one": 1})";
+  expect_bad(p, "lexel.captions is not a list");
+  p = parts();
+  p.metadata["lexel.classes"] = "[1, 2, 1e300]";
+  expect_bad(p, "lexel.classes: expected whole numbers from -1");
+  p = parts();
+  p.metadata["lexel.classes"] = "[1, 2, -2]";
+  expect_bad(p, "lexel.classes: expected whole numbers from -1");
+}
+
 TEST_F(TokenFileTest, ComesBackEqual) {
   for (const int64_t codes : {100, 65536, 65537}) {
     const TokenFile written = sample(codes);

@@ -6,6 +6,7 @@
 
 #include "kernels/check.h"
 #include "tests/support/expect_error.h"
+#include "tokenizers/io/bitmap_text.h"
 
 namespace lexel {
 namespace {
@@ -35,6 +36,34 @@ TEST(ContactSheet, TitlesAreDrawnAndCutToTheColumn) {
   EXPECT_GT(ink.narrow(1, 2, 30).sum().item<int64_t>(), 30);   // five letters of eight
   EXPECT_EQ(ink.narrow(1, 32, 2).sum().item<int64_t>(), 0);    // none on the border
   EXPECT_EQ(ink.narrow(1, 34, 30).sum().item<int64_t>(), 11);  // an I: 7 + 2 x 2
+}
+
+TEST(ContactSheet, ACaptionStandsBeneathItsPicture) {
+  const Image one = captioned(flat(64, 20, 9), "a fish");
+  ASSERT_EQ(one.width(), 64);
+  ASSERT_EQ(one.height(), 20 + 3 + 10);
+  EXPECT_TRUE(at::equal(one.pixels.narrow(0, 0, 20), flat(64, 20, 9).pixels));
+  EXPECT_GT(one.pixels.narrow(0, 20, 13).eq(40).sum().item<int64_t>(), 30);
+  EXPECT_EQ(captioned(flat(64, 20, 9), "a red fish above the house").height(), 20 + 3 + 3 * 10);
+  const std::string endless(100'000, 'x');
+  EXPECT_EQ(captioned(flat(64, 20, 9), endless, 2).height(), 20 + 3 + 2 * 10);
+}
+
+TEST(WrapText, BreaksAtSpacesAndCountsCharacters) {
+  using Lines = std::vector<std::string>;
+  EXPECT_EQ(wrap_text("a red fish above", 10, 4), (Lines{"a red fish", "above"}));
+  EXPECT_EQ(wrap_text("  a \n b ", 10, 4), (Lines{"a b"}));
+  EXPECT_EQ(wrap_text("abcdefghij", 4, 4), (Lines{"abcd", "efgh", "ij"}));
+  EXPECT_EQ(wrap_text("\u00e4\u00f6\u00fc \u00df", 5, 4), (Lines{"\u00e4\u00f6\u00fc \u00df"}));
+  EXPECT_EQ(wrap_text("one two three four", 5, 2), (Lines{"one", "tw..."}));
+  EXPECT_EQ(wrap_text("", 5, 2), Lines{});
+}
+
+TEST(DrawText, IsCutAtThePicturesEdges) {
+  at::Tensor pixels = at::full({6, 10, 3}, 0, at::kByte);
+  draw_text_(pixels, -3, -2, "MMMM", {255, 0, 0}, 2);
+  EXPECT_GT(pixels.select(2, 0).sum().item<int64_t>(), 0);
+  EXPECT_EQ(pixels.narrow(2, 1, 2).sum().item<int64_t>(), 0);
 }
 
 TEST(ContactSheet, RefusesNothingAndWrongTitles) {

@@ -15,6 +15,7 @@
 #include "apps/progress.h"
 #include "apps/train/budget.h"
 #include "apps/train/checkpoint.h"
+#include "apps/train/memory.h"
 #include "apps/train/optimizer.h"
 #include "apps/train/provenance.h"
 #include "apps/train/run_log.h"
@@ -369,6 +370,7 @@ void Runner::write_model(const std::string& name) {
 
 void run_task(Task& task, const RunOptions& options) {
   check(!options.output.empty(), ErrorKind::kUsage, "--output is needed: the folder of the run");
+  keep_freed_memory();
   const StopOnSignal stop;
   Runner(task, options).run(stop);
 }

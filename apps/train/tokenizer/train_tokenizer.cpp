@@ -2,6 +2,7 @@
 #include <iostream>
 
 #include "apps/train/checkpoint.h"
+#include "apps/train/memory.h"
 #include "apps/train/options.h"
 #include "apps/train/stop_signal.h"
 #include "apps/train/tokenizer/recipe.h"
@@ -39,6 +40,7 @@ int run_train_tokenizer(const TrainOptions& options) {
   check(!options.data.empty(), ErrorKind::kUsage,
         "--data is needed: folders, tars or lists of pictures");
   const train::TrainRecipe recipe = recipe_of(options);
+  train::keep_freed_memory();
   const train::StopOnSignal stop;
   train::Trainer trainer(options, recipe);
   trainer.run(stop.flag());

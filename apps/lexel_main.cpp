@@ -48,7 +48,7 @@ int main(int argc, char** argv) {
   InfoOptions info;
   ImportOptions import;
   lexel::bench::BenchOptions bench;
-  lexel::data::FetchOptions data;
+  DataCommands data;
   EvalTokenizerOptions eval;
   TrainCommands train;
   for (int i = 0; i < argc; ++i)
@@ -71,8 +71,10 @@ int main(int argc, char** argv) {
     if (command == "bench") return run_bench_kernels(bench);
     const Programs& programs = load_programs();
     if (command == "data") {
-      const bool fetch = parsed->get_subcommand("data")->got_subcommand("fetch");
-      return fetch ? programs.data_fetch(data) : programs.data_list(data);
+      const CLI::App* chosen = parsed->get_subcommand("data");
+      if (chosen->got_subcommand("compose")) return programs.data_compose(data.compose);
+      const bool fetch = chosen->got_subcommand("fetch");
+      return fetch ? programs.data_fetch(data.fetch) : programs.data_list(data.fetch);
     }
     if (command == "train") {
       const CLI::App* chosen = parsed->get_subcommand("train");

@@ -3,6 +3,7 @@
 #include <iostream>
 #include <sstream>
 
+#include "apps/data/compose/write_scenes.h"
 #include "apps/guarded.h"
 #include "apps/img2tok.h"
 #include "apps/import.h"
@@ -31,6 +32,11 @@ int list_data(const data::FetchOptions& options) {
   return 0;
 }
 
+int compose_data(const data::ComposeOptions& options) {
+  data::run_data_compose(options);
+  return 0;
+}
+
 const Programs kPrograms = {
     [](const Img2TokOptions& o) { return entry<Img2TokOptions, run_img2tok>("img2tok", o); },
     [](const Tok2ImgOptions& o) { return entry<Tok2ImgOptions, run_tok2img>("tok2img", o); },
@@ -41,6 +47,9 @@ const Programs kPrograms = {
     },
     [](const data::FetchOptions& o) {
       return entry<data::FetchOptions, list_data>("lexel data list", o);
+    },
+    [](const data::ComposeOptions& o) {
+      return entry<data::ComposeOptions, compose_data>("lexel data compose", o);
     },
     [](const EvalTokenizerOptions& o) {
       return entry<EvalTokenizerOptions, run_eval_tokenizer>("lexel eval tokenizer", o);

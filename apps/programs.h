@@ -1,6 +1,7 @@
 #pragma once
 
 #include "apps/bench/options.h"
+#include "apps/data/compose/options.h"
 #include "apps/data/fetch.h"
 #include "apps/eval/options.h"
 #include "apps/options.h"
@@ -17,6 +18,7 @@ struct Programs {
   int (*import)(const ImportOptions&);
   int (*data_fetch)(const data::FetchOptions&);
   int (*data_list)(const data::FetchOptions&);
+  int (*data_compose)(const data::ComposeOptions&);
   int (*eval_tokenizer)(const EvalTokenizerOptions&);
   int (*train_tokenizer)(const TrainOptions&);
   int (*train_text)(const TrainTextOptions&);

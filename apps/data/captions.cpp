@@ -111,6 +111,12 @@ std::string first_word(const std::string& path) {
   return words.empty() ? fs::path(path).stem().string() : words.substr(0, words.find(' '));
 }
 
+std::string utf8(char32_t code_point) {
+  std::string text;
+  append_utf8(code_point, text);
+  return text;
+}
+
 std::string emoji_of_file_name(const std::string& path) {
   std::string stem = fs::path(path).stem().string(), result;
   erase_all("emoji_u", stem);

@@ -13,6 +13,9 @@ std::string words_of_file_name(const std::string& path);
 /// The first word of words_of_file_name; the whole name when it has no word.
 std::string first_word(const std::string& path);
 
+/// One code point as UTF-8.
+std::string utf8(char32_t code_point);
+
 /// The code points in an emoji's file name ("emoji_u1f470_1f3fb.png", "1F470-1F3FB.png", flags "AC.png"), UTF-8,
 /// without variation selectors; empty when it names none.
 std::string emoji_of_file_name(const std::string& path);

@@ -2,12 +2,18 @@
 
 #include <CLI/CLI.hpp>
 
+#include "apps/data/compose/options.h"
 #include "apps/data/fetch.h"
 
 namespace lexel::cli {
 
-/// `lexel data fetch` and `lexel data list` as subcommands of `lexel`; `options` are filled by a clean parse.
-/// returns  the subcommand "data"
-CLI::App* define_data(CLI::App& lexel, data::FetchOptions& options);
+/// What `lexel data ...` was asked for.
+struct DataCommands {
+  data::FetchOptions fetch;  // and list
+  data::ComposeOptions compose;
+};
+
+/// `lexel data fetch`, `list` and `compose` as subcommands of `lexel`; `commands` is filled by a clean parse.
+void define_data(CLI::App& lexel, DataCommands& commands);
 
 }  // namespace lexel::cli

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <stdlib.h>
 
+#include "apps/data/compose/pack_sprites.h"
 #include "apps/data/pack.h"
 #include "apps/data/run_program.h"
 #include "apps/data/sets.h"
@@ -32,6 +33,8 @@ struct Special {
 };
 constexpr Special kSpecials[] = {
     {"fashion-mnist", "MIT", "70,000 pieces of clothing, 28 x 28, gray"},
+    {"sprites", "Apache-2.0 (Noto), CC-BY-SA-4.0 (EmojiOne)",
+     "149 things, each drawn twice, with alpha: for `lexel data compose`"},
     {"perceptual", "Apache-2.0",
      "EfficientNet-Lite0 weights for the perceptual loss (no pictures)"},
 };
@@ -136,6 +139,11 @@ void fetch_set(const std::string& name, const FetchOptions& options, std::ostrea
   if (name == "fashion-mnist") {
     count = pack_fashion_mnist(unpack("dataset-fashion-mnist", options, scratch.path()),
                                options.output);
+  } else if (name == "sprites") {
+    std::map<std::string, std::string> roots;
+    for (const char* package : kSpritePackages)
+      roots[package] = unpack(package, options, scratch.path());
+    count = pack_sprites(roots, options.output);
   } else {
     const DataSet& set = *std::ranges::find(data_sets(), name, &DataSet::name);
     std::map<std::string, std::string> roots;

@@ -16,7 +16,10 @@ struct Colour {
 /// The hues that things are drawn in: "a red fish".
 const std::vector<Colour>& thing_colours();
 
-/// Those of plain and gradient backgrounds: "on a light blue background" is told apart from a blue thing.
+/// Those of plain and gradient backgrounds: lighter, so that a blue thing stands out on blue.
 const std::vector<Colour>& background_colours();
+
+/// What a gradient that starts with this colour ends with: darker, for black lighter.
+std::array<uint8_t, 3> gradient_end(const Colour& colour);
 
 }  // namespace lexel::data

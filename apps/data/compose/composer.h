@@ -5,30 +5,11 @@
 #include <string>
 #include <vector>
 
+#include "apps/data/compose/composer_config.h"
 #include "apps/data/compose/scene.h"
 #include "apps/data/compose/sprites.h"
 
 namespace lexel::data {
-
-/// Longer side of a thing in pixels, by its size word.
-struct ThingSizes {
-  int64_t small = 32, medium = 48, large = 72;
-};
-
-/// What scenes look like. The shares of each group are weights: they need not sum to 1.
-struct ComposeConfig {
-  int64_t canvas = 128;             // side of the picture, pixels
-  int64_t grid = 8;                 // things stand on multiples of this many pixels; 1: anywhere
-  ThingSizes sizes = {32, 48, 72};  // pixels
-  double single = 0.45, count = 0.20, relation = 0.25, several = 0.10;  // kinds of scene
-  double plain = 0.60, gradient = 0.20,
-         photo = 0.20;  // backgrounds; without photos theirs goes to plain
-  double tinted = 0.5;  // of the things that can be drawn in one hue
-  double said = 0.5;    // chance that size, colour and background are said, each
-
-  /// throws   Error(kUsage) naming the field
-  void validate() const;
-};
 
 /// Endless composed scenes with known truth. scene(n, split) depends on the seed, n, the split, the sprites,
 /// the backgrounds and the configuration alone, and can be called from any number of threads.

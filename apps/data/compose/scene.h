@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -37,8 +36,8 @@ struct PlacedThing {
 
 struct Background {
   BackgroundKind kind = BackgroundKind::kPlain;
-  std::array<std::string, 2> colours;  // plain: the first; gradient: from, to; photo: none
-  std::string photo;                   // name of the picture; else empty
+  std::string colour;  // of a plain one, and of a gradient at its top; of a photo none
+  std::string photo;   // name of the picture; else empty
   bool operator==(const Background&) const = default;
 };
 
@@ -49,6 +48,8 @@ struct Wording {
   bool size = false;        // "a small cat", "a big cat"
   bool colour = false;      // "a red car"
   bool background = false;  // "... on a blue background"
+  bool synonyms =
+      false;  // "little", "large", "over", "under", "left of" for small, big, above, below, to the left of
   bool operator==(const Wording&) const = default;
 };
 
@@ -80,8 +81,8 @@ struct Group {
 };
 std::vector<Group> groups_of(const Truth& truth);
 
-/// One line of JSON: kind, wording, sentence (its id, "single/2"), held_out, relation, count (of all things),
-/// things (name, plural, drawing, colour, size, box [left, top, width, height]), background.
+/// One line of JSON with the fields above by their names; enums as name_of says, box as [left, top, width, height],
+/// wording.sentence as its id ("single/there is").
 std::string truth_to_json(const Truth& truth);
 
 /// throws   Error(kBadData) naming the key that is missing, unknown or not of its type

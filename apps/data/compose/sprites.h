@@ -29,8 +29,13 @@ struct SpriteThing {
 ///          visible in it, more than 1024 pixels a side, one name with two plurals; no thing at all
 std::vector<SpriteThing> read_sprites(const std::string& tar);
 
-/// RGBA scaled so that its longer side has `side` pixels (antialiased, alpha premultiplied while scaling) and cut to
-/// the pixels of alpha > 0.
+/// The part of a picture inside the box of its visible pixels, those of alpha >= 16; fainter ones get alpha 0.
+///
+/// throws   Error(kBadData) when nothing is visible
+RgbaImage visible_part(const RgbaImage& picture);
+
+/// RGBA scaled so that its longer side has `side` pixels (antialiased, alpha premultiplied meanwhile); the
+/// visible part of that.
 ///
 /// side     1 to 4096 pixels
 RgbaImage scaled_sprite(const RgbaImage& picture, int64_t side);

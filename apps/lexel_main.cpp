@@ -53,6 +53,7 @@ int main(int argc, char** argv) {
   TrainCommands train;
   for (int i = 0; i < argc; ++i)
     train.tokenizer.command += (i > 0 ? " " : "") + std::string(argv[i]);
+  train.generator.task.command = train.tokenizer.command;
   CLI::App* parsed = nullptr;
   const auto define = [&](CLI::App& app) {
     parsed = &app;
@@ -79,6 +80,10 @@ int main(int argc, char** argv) {
     if (command == "train") {
       const CLI::App* chosen = parsed->get_subcommand("train");
       if (chosen->got_subcommand("text")) return programs.train_text(train.text);
+      if (chosen->got_subcommand("generator")) {
+        if (train.generator.tokenizer.empty()) train.generator.tokenizer = default_model_path();
+        return programs.train_generator(train.generator);
+      }
       if (chosen->got_subcommand("pack")) return programs.train_pack(train.pack);
       if (chosen->got_subcommand("results")) return programs.train_results(train.results);
       return programs.train_tokenizer(train.tokenizer);

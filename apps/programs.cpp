@@ -60,6 +60,9 @@ const Programs kPrograms = {
     [](const TrainTextOptions& o) {
       return entry<TrainTextOptions, run_train_text>("lexel train text", o);
     },
+    [](const TrainGeneratorOptions& o) {
+      return entry<TrainGeneratorOptions, run_train_generator>("lexel train generator", o);
+    },
     [](const TrainPackOptions& o) {
       return entry<TrainPackOptions, run_train_pack>("lexel train pack", o);
     },

@@ -22,6 +22,7 @@ struct Programs {
   int (*eval_tokenizer)(const EvalTokenizerOptions&);
   int (*train_tokenizer)(const TrainOptions&);
   int (*train_text)(const TrainTextOptions&);
+  int (*train_generator)(const TrainGeneratorOptions&);
   int (*train_pack)(const TrainPackOptions&);
   int (*train_results)(const TrainResultsOptions&);
 };

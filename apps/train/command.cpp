@@ -91,6 +91,48 @@ void define_text(CLI::App* train, TrainTextOptions& options) {
       "text.model");
 }
 
+void define_generator(CLI::App* train, TrainGeneratorOptions& options) {
+  CLI::App* generator = train->add_subcommand(
+      "generator", "Train a generator of pictures from captions (Parti) or classes (VIM)");
+  define_task_options(*generator, options.task);
+  generator
+      ->add_option("--tokenizer", options.tokenizer,
+                   "Picture tokenizer, which stays as it is; else the shipped one")
+      ->option_text("FILE");
+  generator->add_option("--sprites", options.sprites, "Compose scenes of this tar of things")
+      ->option_text("TAR");
+  generator->add_option("--backgrounds", options.backgrounds, "Pictures behind some of the scenes")
+      ->option_text("INPUT...");
+  generator
+      ->add_option("--data", options.data,
+                   "Captioned pictures: files, folders, tars, .txt lists, token files of img2tok")
+      ->option_text("INPUT...");
+  generator
+      ->add_option("--text", options.text,
+                   "Text tokenizer of `lexel train text`; else one is trained on the captions")
+      ->option_text("FILE");
+  generator
+      ->add_option("--cache", options.cache,
+                   "Keep the tokens of the composed scenes in this file, for the next run")
+      ->option_text("FILE");
+  generator->add_option("--workers", options.workers, "Threads that compose and decode pictures")
+      ->check(CLI::Range(int64_t{1}, int64_t{256}))
+      ->capture_default_str()
+      ->option_text("N");
+  generator
+      ->add_option("--weights", options.weights, "Matrices in the model file: fp32, bf16 or int8")
+      ->check(CLI::IsMember({"fp32", "bf16", "int8"}))
+      ->capture_default_str()
+      ->option_text("TYPE");
+  generator->footer(
+      "Writes model.safetensors, best.safetensors, checkpoint.safetensors, metrics.jsonl, "
+      "report.html and\n"
+      "samples.png into the folder. Ctrl-C stops with a checkpoint, and --resume goes on bit for "
+      "bit.\n"
+      "Example: lexel train generator --recipe recipes/parti-lexel-128.json --sprites "
+      "data/sprites.tar --output runs/parti");
+}
+
 void define_pack(CLI::App* train, TrainPackOptions& options) {
   CLI::App* pack =
       train->add_subcommand("pack", "Pack a recipe and its pictures into few bytes, to travel");
@@ -176,6 +218,7 @@ CLI::App* define_train(CLI::App& lexel, TrainCommands& options) {
   train->require_subcommand(1);
   define_tokenizer(train, options.tokenizer);
   define_text(train, options.text);
+  define_generator(train, options.generator);
   define_pack(train, options.pack);
   define_results(train, options.results);
   return train;

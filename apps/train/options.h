@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/train/generator/options.h"
 #include "apps/train/text/options.h"
 
 namespace lexel::cli {
@@ -27,22 +28,6 @@ struct TrainOptions {
   std::string weights =
       "bf16";           // dtype of matrices in the final model file: "fp32", "bf16", "fp16"
   std::string command;  // the command line, for the model's provenance
-  bool quiet = false;
-};
-
-/// What every `lexel train KIND` on the common runner (task.h) was asked for; each kind has it beside its own. Values below 0
-/// and empty texts mean "as the recipe says".
-struct TrainTaskOptions {
-  std::string recipe;                 // path of a recipe; with resume, of none
-  std::string output;                 // folder of the run
-  bool resume = false;                // go on from the checkpoint in `output`
-  std::vector<std::string> settings;  // "key=value" of recipe fields
-  double minutes = -1;
-  int64_t steps = -1;
-  int64_t batch = -1;
-  int64_t seed = -1;
-  std::string device = "auto";  // "cpu", "cuda", "auto"
-  std::string command;          // the command line, for the model's provenance
   bool quiet = false;
 };
 
@@ -70,6 +55,7 @@ struct TrainResultsOptions {
 struct TrainCommands {
   TrainOptions tokenizer;
   TrainTextOptions text;
+  TrainGeneratorOptions generator;
   TrainPackOptions pack;
   TrainResultsOptions results;
 };

@@ -2,13 +2,12 @@
 
 // Private to apps/train (a JSON type in a header): a kind's recipe from its command line.
 
-#include <iostream>
 #include <string>
 
 #include "apps/train/checkpoint.h"
-#include "apps/train/options.h"
 #include "apps/train/recipe_fields.h"
 #include "apps/train/task.h"
+#include "apps/train/task_options.h"
 
 namespace lexel::train {
 

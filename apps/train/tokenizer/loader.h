@@ -1,14 +1,9 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-#include <condition_variable>
 #include <cstdint>
-#include <exception>
-#include <map>
-#include <mutex>
-#include <thread>
-#include <vector>
 
+#include "apps/train/batch_queue.h"
 #include "apps/train/tokenizer/crops.h"
 
 namespace lexel::train {
@@ -22,30 +17,16 @@ class Loader {
   /// ahead        finished batches that may wait, at least 1
   Loader(const CropSampler& sampler, int64_t batch, int64_t image_size, int64_t first_batch,
          int64_t workers, int64_t ahead);
-  ~Loader();
-  Loader(const Loader&) = delete;
-  Loader& operator=(const Loader&) = delete;
 
   /// (batch, 3, S, S) float32 in [0, 1].
   /// throws   what a worker met
-  at::Tensor next();
+  at::Tensor next() { return queue_.next(); }
 
   /// Time that next() has waited for a worker, seconds in all.
-  double waited_s() const { return waited_s_; }
+  double waited_s() const { return queue_.waited_s(); }
 
  private:
-  void work();
-
-  const CropSampler& sampler_;
-  const int64_t batch_, image_size_, ahead_;
-  std::mutex mutex_;
-  std::condition_variable filled_, wanted_;
-  std::map<int64_t, at::Tensor> finished_;  // by batch number
-  int64_t next_to_cut_, next_to_give_;
-  bool stop_ = false;
-  std::exception_ptr failure_;
-  double waited_s_ = 0.0;
-  std::vector<std::thread> threads_;
+  BatchQueue<at::Tensor> queue_;
 };
 
 }  // namespace lexel::train

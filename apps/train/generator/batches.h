@@ -1,0 +1,86 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "apps/train/batch_queue.h"
+#include "apps/train/generator/order.h"
+#include "apps/train/generator/samples.h"
+#include "apps/train/generator/token_store.h"
+#include "autoregressive/model.h"
+#include "tokenizers/image_tokenizer.h"
+#include "tokenizers/text_tokenizer.h"
+
+namespace lexel::train {
+
+/// Pictures as a generator learns them.
+struct TokenBatch {
+  ar::Condition condition;  // CPU
+  at::Tensor tokens;        // (B, N) int64, CPU
+};
+
+/// Everything that samples come from.
+struct GeneratorData {
+  std::vector<std::unique_ptr<SampleSource>> sources;
+  std::shared_ptr<const ImageTokenizer> tokenizer;
+  std::shared_ptr<const TextTokenizer> text;  // null: a model without text
+  ar::Config config;
+};
+
+/// Captions or classes of samples as a condition; `dropped` samples (all, or one flag each) are unconditional.
+ar::Condition condition_of(const GeneratorData& data, const std::vector<Sample>& samples,
+                           const std::vector<bool>& dropped = {});
+
+/// Tokens of samples, (B, N) int64; pictures among them are tokenized in one batch, and given their tokens.
+at::Tensor tokens_of(const GeneratorData& data, std::vector<Sample>& samples);
+
+/// Batches of a run, in order. Workers compose and decode the pictures; the tokenizer runs in the thread that asks, since it
+/// wants all cores as training does.
+class TokenBatches {
+ public:
+  struct Options {
+    std::string mixture;  // shares by source; empty: by size
+    int64_t batch = 16;
+    double caption_drop = 0.1;
+    uint64_t seed = 1;
+    int64_t first = 0;  // number of the first batch
+    int64_t workers = 1;
+    std::string cache;  // file for the tokens of composed scenes; empty: none
+  };
+
+  /// throws   Error(kUsage) a mixture that names a source that is not there
+  TokenBatches(const GeneratorData& data, const Options& options);
+  ~TokenBatches();
+
+  /// throws   what the sources throw
+  TokenBatch next();
+
+  /// Seconds that next() has waited for workers and tokenized, in all.
+  double waited_s() const { return queue_->waited_s() + tokenized_s_; }
+
+  /// Writes the cache, where it has grown.
+  /// throws   Error(kIo)
+  void write_cache();
+
+ private:
+  /// Samples of one batch with what only workers do.
+  struct Prepared {
+    std::vector<SampleOrder::Place> places;
+    std::vector<Sample> samples;
+    ar::Condition condition;
+  };
+  Prepared prepare(int64_t number) const;
+
+  const GeneratorData& data_;
+  Options options_;
+  std::unique_ptr<SampleOrder> order_;
+  std::vector<std::unique_ptr<TokenStore>> stores_;  // by source; null: endless
+  std::unique_ptr<BatchQueue<Prepared>> queue_;
+  double tokenized_s_ = 0.0;
+  bool cache_grown_ = false;
+};
+
+}  // namespace lexel::train

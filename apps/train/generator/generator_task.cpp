@@ -1,0 +1,163 @@
+#include "apps/train/generator/generator_task.h"
+
+#include <ATen/core/grad_mode.h>
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "apps/train/recipe_fields.h"
+#include "kernels/check.h"
+#include "tokenizers/io/sha256.h"
+
+namespace lexel::train {
+namespace {
+
+constexpr int64_t kEvaluationBatch = 32;
+
+/// Mean over what was added.
+struct Mean {
+  double sum = 0.0;
+  int64_t count = 0;
+  void add(double value) {
+    sum += value;
+    ++count;
+  }
+  double value() const { return sum / double(std::max<int64_t>(count, 1)); }
+};
+
+}  // namespace
+
+GeneratorTask::GeneratorTask(const GeneratorRecipe& recipe, const GeneratorData& data,
+                             const Options& options, const at::Tensor& codes)
+    : recipe_(recipe),
+      data_(data),
+      options_(options),
+      model_(ar::make_model(recipe.model, uint64_t(recipe.schedule.seed), options.device)) {
+  if (recipe.start == "codes") {
+    ar::start_from_codes(model_, codes.to(options.device, at::kFloat),
+                         uint64_t(recipe.schedule.seed));
+  }
+  read_held_out();
+}
+
+void GeneratorTask::read_held_out() {
+  std::string all;
+  for (const auto& source : data_.sources) {
+    HeldOut set{source->name(), {}};
+    for (int64_t k = 0; k < source->held_out(); ++k)
+      set.samples.push_back(source->held_out_item(k));
+    for (size_t begin = 0; begin < set.samples.size(); begin += kEvaluationBatch) {
+      const size_t end = std::min(begin + kEvaluationBatch, set.samples.size());
+      std::vector<Sample> part(set.samples.begin() + begin, set.samples.begin() + end);
+      tokens_of(data_, part);
+      for (size_t i = begin; i < end; ++i) {
+        set.samples[i].tokens = part[i - begin].tokens;
+        set.samples[i].picture = at::Tensor();
+        const at::Tensor ids = set.samples[i].tokens.contiguous();
+        all += set.samples[i].caption + '\n';
+        all.append(static_cast<const char*>(ids.const_data_ptr()), ids.nbytes());
+      }
+    }
+    if (!set.samples.empty()) held_out_.push_back(std::move(set));
+  }
+  held_out_fingerprint_ = sha256(all.data(), all.size());
+}
+
+std::string GeneratorTask::recipe() const { return recipe_fields::write(recipe_); }
+
+ar::ForwardOptions GeneratorTask::forward_options() const {
+  ar::ForwardOptions options;
+  options.compute = recipe_.schedule.compute == "bf16" ? at::kBFloat16 : at::kFloat;
+  return options;
+}
+
+ar::Condition GeneratorTask::on_device(const ar::Condition& condition) const {
+  const auto moved = [this](const at::Tensor& x) {
+    return x.defined() ? x.to(options_.device) : x;
+  };
+  return {moved(condition.text), moved(condition.lengths), moved(condition.classes)};
+}
+
+void GeneratorTask::start_batches(int64_t first) {
+  batches_ = std::make_unique<TokenBatches>(
+      data_, TokenBatches::Options{.mixture = recipe_.mixture,
+                                   .batch = recipe_.schedule.batch,
+                                   .caption_drop = recipe_.caption_drop,
+                                   .seed = uint64_t(recipe_.schedule.seed),
+                                   .first = first,
+                                   .workers = options_.workers,
+                                   .cache = options_.cache});
+}
+
+TaskLoss GeneratorTask::loss(int64_t number, double) {
+  if (!batches_) start_batches(number);  // the first of this run; the others follow
+  const TokenBatch batch = batches_->next();
+  ar::ForwardOptions options = forward_options();
+  options.dropout = recipe_.dropout;
+  options.seed = uint64_t(recipe_.schedule.seed);
+  options.step = number;
+  options.rematerialize = recipe_.rematerialize;
+  return {
+      ar::token_loss(model_, on_device(batch.condition), batch.tokens.to(options_.device), options),
+      {}};
+}
+
+TaskEvaluation GeneratorTask::evaluate(int64_t) {
+  const at::NoGradGuard no_grad;
+  write_cache();
+  std::map<std::string, Mean> means;
+  Mean overall;
+  for (const HeldOut& set : held_out_) {
+    for (size_t begin = 0; begin < set.samples.size(); begin += kEvaluationBatch) {
+      const size_t end = std::min(begin + kEvaluationBatch, set.samples.size());
+      std::vector<Sample> part(set.samples.begin() + begin, set.samples.begin() + end);
+      const at::Tensor nll =
+          -ar::token_log_likelihoods(model_, on_device(condition_of(data_, part)),
+                                     tokens_of(data_, part).to(options_.device), forward_options())
+               .mean(1)
+               .to(at::kCPU, at::kDouble);  // (n)
+      for (size_t i = 0; i < part.size(); ++i) {
+        const double value = nll.const_data_ptr<double>()[i];
+        means["nll/" + set.source].add(value);
+        if (!part[i].kind.empty()) means["nll/" + part[i].kind].add(value);
+        overall.add(value);
+      }
+    }
+  }
+  TaskEvaluation result;
+  for (const auto& [name, mean] : means) result.metrics[name] = mean.value();
+  const auto scenes = means.find("nll/scenes");
+  result.score = -(scenes == means.end() ? overall : scenes->second).value();
+  return result;
+}
+
+void GeneratorTask::write_model(const std::string& path, const std::string& provenance) {
+  const TokenizerInfo& tokenizer = data_.tokenizer->info();
+  const ar::Generator generator{model_, data_.text, tokenizer.codebook_fingerprint, tokenizer.name};
+  write_model_file(path, ar::generator_file(generator, options_.stored, provenance, "Apache-2.0"));
+}
+
+std::string GeneratorTask::data_provenance() const {
+  nlohmann::ordered_json train = nlohmann::ordered_json::object(), held_out = train;
+  std::string all = data_.tokenizer->info().codebook_fingerprint;
+  if (data_.text) all += data_.text->fingerprint();
+  for (const auto& source : data_.sources) {
+    train[source->name()] = source->items();
+    all += source->name() + source->fingerprint();
+  }
+  for (const HeldOut& set : held_out_) held_out[set.source] = set.samples.size();
+  all += held_out_fingerprint_;
+  return nlohmann::ordered_json({{"train", train},
+                                 {"held_out", held_out},
+                                 {"held_out_fingerprint", held_out_fingerprint_},
+                                 {"tokenizer", data_.tokenizer->info().codebook_fingerprint},
+                                 {"text_tokenizer", data_.text ? data_.text->fingerprint() : ""},
+                                 {"fingerprint", sha256(all.data(), all.size())}})
+      .dump();
+}
+
+void GeneratorTask::write_cache() {
+  if (batches_) batches_->write_cache();
+}
+
+}  // namespace lexel::train

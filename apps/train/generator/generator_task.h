@@ -1,0 +1,65 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "apps/train/generator/batches.h"
+#include "apps/train/generator/recipe.h"
+#include "apps/train/task.h"
+#include "autoregressive/generator_file.h"
+#include "autoregressive/model.h"
+
+namespace lexel::train {
+
+/// Pictures from captions (Parti) or classes (VIM), learnt by the cross entropy of each token given those before it.
+class GeneratorTask : public Task {
+ public:
+  struct Options {
+    at::Device device = at::kCPU;
+    int64_t workers = 1;
+    std::string cache;
+    ar::Stored stored = ar::Stored::kInt8;
+  };
+
+  /// data     outlives the task; its config is the recipe's model
+  /// throws   Error(kUsage) a model that is not of the tokenizer's size; what the sources throw
+  GeneratorTask(const GeneratorRecipe& recipe, const GeneratorData& data, const Options& options,
+                const at::Tensor& codes);
+
+  std::string kind() const override { return "generator"; }
+  std::string recipe() const override;
+  const TaskSchedule& schedule() const override { return recipe_.schedule; }
+  ParameterList parameters() override { return ar::parameters(model_); }
+  TaskLoss loss(int64_t number, double progress) override;
+  TaskEvaluation evaluate(int64_t step) override;
+  void write_model(const std::string& path, const std::string& provenance) override;
+  std::string data_provenance() const override;
+  double waited_s() const override { return batches_ ? batches_->waited_s() : 0.0; }
+
+  /// Writes the cache of tokens, where there is one and it has grown.
+  void write_cache();
+
+ private:
+  /// Pictures that are never learnt.
+  struct HeldOut {
+    std::string source;
+    std::vector<Sample> samples;  // with tokens
+  };
+  void read_held_out();
+  ar::ForwardOptions forward_options() const;
+  ar::Condition on_device(const ar::Condition& condition) const;
+  void start_batches(int64_t first);
+
+  GeneratorRecipe recipe_;
+  const GeneratorData& data_;
+  Options options_;
+  ar::Model model_;
+  std::vector<HeldOut> held_out_;
+  std::string held_out_fingerprint_;
+  std::unique_ptr<TokenBatches> batches_;
+};
+
+}  // namespace lexel::train

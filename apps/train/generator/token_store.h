@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "apps/train/generator/samples.h"
+#include "tokenizers/image_tokenizer.h"
+
+namespace lexel::train {
+
+/// The tokens of one source's items once they are known, so that each picture is made and tokenized once. For sources
+/// with an end only; thread-safe.
+class TokenStore {
+ public:
+  /// Empty. source and tokenizer outlive the store.
+  TokenStore(const SampleSource& source, const TokenizerInfo& tokenizer);
+
+  /// The item with its tokens where they are known, else with its picture.
+  Sample item(int64_t k) const;
+  /// tokens   (N) int32, in `sample`
+  void keep(int64_t k, const Sample& sample);
+  bool complete() const;
+
+  /// A token file with captions, whose pictures are called FINGERPRINT/NUMBER.
+  /// throws   Error(kIo)
+  void write(const std::string& path) const;
+  /// What a file has of this source's items. A file that is not there has none.
+  /// throws   Error(kBadData) one of another tokenizer or of other items
+  void read(const std::string& path);
+
+ private:
+  std::string prefix() const;
+
+  const SampleSource& source_;
+  const TokenizerInfo& tokenizer_;
+  mutable std::mutex mutex_;
+  std::vector<Sample> known_;  // without pictures; tokens undefined: not known
+  int64_t count_ = 0;          // of what is known
+};
+
+}  // namespace lexel::train

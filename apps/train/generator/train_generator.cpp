@@ -1,0 +1,131 @@
+#include <filesystem>
+#include <iostream>
+#include <utility>
+
+#include "apps/train/generator/generator_task.h"
+#include "apps/train/options.h"
+#include "apps/train/task_recipe.h"
+#include "kernels/check.h"
+#include "kernels/device.h"
+#include "tokenizers/io/atomic_file.h"
+#include "tokenizers/io/safetensors.h"
+#include "tokenizers/load.h"
+#include "tokenizers/sentencepiece_tokenizer.h"
+#include "tokenizers/train_text_tokenizer.h"
+
+namespace lexel::cli {
+namespace {
+
+constexpr int64_t kCaptionsForText = 20'000;  // composed scenes that a text tokenizer is trained on
+
+ar::Stored stored_as(const std::string& name) {
+  if (name == "fp32") return ar::Stored::kFloat32;
+  if (name == "bf16") return ar::Stored::kBFloat16;
+  check(name == "int8", ErrorKind::kUsage, "--weights: expected fp32, bf16 or int8, got '", name,
+        "'");
+  return ar::Stored::kInt8;
+}
+
+/// The model's grid and codes are those of the tokenizer.
+void check_model(const ar::Config& model, const TokenizerInfo& tokenizer) {
+  const auto same = [&](const char* field, int64_t got, int64_t expected) {
+    check(got == expected, ErrorKind::kUsage, "recipe: model.", field, ": expected ", expected,
+          ", as ", tokenizer.name, " has, got ", got);
+  };
+  same("grid_height", model.grid_height, tokenizer.grid_height);
+  same("grid_width", model.grid_width, tokenizer.grid_width);
+  same("codebook_size", model.codebook_size, tokenizer.codebook_size);
+}
+
+std::vector<std::unique_ptr<train::SampleSource>> sources_of(const TrainGeneratorOptions& options,
+                                                             const train::GeneratorRecipe& recipe,
+                                                             const TokenizerInfo& tokenizer) {
+  check(!options.sprites.empty() || !options.data.empty(), ErrorKind::kUsage,
+        "--sprites or --data is needed: what to learn from");
+  check(options.sprites.empty() || recipe.model.text_depth > 0, ErrorKind::kUsage,
+        "--sprites: composed scenes need a model with text");
+  auto sources = train::picture_sources(options.data, tokenizer, recipe.model.text_depth > 0,
+                                        recipe.fit, recipe.eval_pictures);
+  if (!options.sprites.empty()) {
+    data::ComposeConfig compose = recipe.compose;
+    compose.canvas = tokenizer.image_size;
+    sources.insert(sources.begin(), train::scene_source(options.sprites, options.backgrounds,
+                                                        uint64_t(recipe.schedule.seed), compose,
+                                                        recipe.scenes, recipe.eval_scenes));
+  }
+  return sources;
+}
+
+/// A text tokenizer of the captions, also written into the run's folder.
+std::shared_ptr<const TextTokenizer> train_text(
+    const std::vector<std::unique_ptr<train::SampleSource>>& sources, int64_t vocabulary,
+    const std::string& path) {
+  std::vector<std::string> captions;
+  for (const auto& source : sources) {
+    const int64_t count = source->items() > 0 ? source->items() : kCaptionsForText;
+    for (int64_t k = 0; k < std::min(count, kCaptionsForText); ++k) {
+      captions.push_back(source->item(k).caption);
+    }
+  }
+  TextTrainingOptions options;
+  options.vocabulary = vocabulary;
+  const TrainedTextTokenizer trained = train_text_tokenizer(captions, options);
+  write_file(path, trained.serialized);
+  return load_text_tokenizer(path);
+}
+
+/// The text tokenizer that was given, or that an earlier part of the run has trained, or a new one. A new one may have fewer
+/// pieces than the recipe asks for, where the captions justify no more: the recipe then follows.
+std::shared_ptr<const TextTokenizer> text_of(
+    const TrainGeneratorOptions& options, train::GeneratorRecipe& recipe,
+    const std::vector<std::unique_ptr<train::SampleSource>>& sources) {
+  const std::string own = options.task.output + "/text.model";
+  std::shared_ptr<const TextTokenizer> text;
+  if (!options.text.empty()) {
+    text = load_text_tokenizer(options.text);
+  } else if (options.task.resume && std::filesystem::exists(own)) {
+    text = load_text_tokenizer(own);
+  } else {
+    std::filesystem::create_directories(options.task.output);
+    text = train_text(sources, recipe.model.text_vocabulary, own);
+    recipe.model.text_vocabulary = text->vocabulary_size();
+  }
+  check(text->vocabulary_size() == recipe.model.text_vocabulary, ErrorKind::kUsage,
+        "the text tokenizer has ", text->vocabulary_size(), " pieces, model.text_vocabulary is ",
+        recipe.model.text_vocabulary, " (--set model.text_vocabulary=", text->vocabulary_size(),
+        ")");
+  return text;
+}
+
+}  // namespace
+
+int run_train_generator(const TrainGeneratorOptions& options) {
+  check(!options.task.output.empty(), ErrorKind::kUsage,
+        "--output is needed: the folder of the run");
+  auto recipe = train::recipe_of<train::GeneratorRecipe>(options.task, "generator");
+  const ar::Stored stored = stored_as(options.weights);
+  check(options.workers >= 1 && options.workers <= 256, ErrorKind::kUsage,
+        "--workers: expected 1..256, got ", options.workers);
+  const at::Device device = resolve_device(options.task.device);
+
+  train::GeneratorData data;
+  data.tokenizer = load_image_tokenizer(options.tokenizer, options.task.device);
+  check_model(recipe.model, data.tokenizer->info());
+  data.sources = sources_of(options, recipe, data.tokenizer->info());
+  if (recipe.model.text_depth > 0) data.text = text_of(options, recipe, data.sources);
+  data.config = recipe.model;
+
+  at::Tensor codes;
+  if (recipe.start == "codes") {
+    codes = SafetensorsFile(options.tokenizer).tensor("quantizer.codebook");
+  }
+  train::GeneratorTask task(
+      recipe, data,
+      {.device = device, .workers = options.workers, .cache = options.cache, .stored = stored},
+      codes);
+  run_task(task, train::run_options(options.task));
+  task.write_cache();
+  return 0;
+}
+
+}  // namespace lexel::cli

@@ -45,7 +45,10 @@ int64_t SampleOrder::shuffled(Shuffled& last, uint64_t stream, int64_t n, int64_
 SampleOrder::Place SampleOrder::at(int64_t number) const {
   const std::lock_guard lock(mutex_);
   const int64_t block = number / kBlock;
-  const int64_t slot = shuffled(last_.back(), sources_.size(), kBlock, block, number % kBlock);
+  // Which of the block's samples this is: those of one source follow one another, so a shuffle mixes the sources.
+  const int64_t slot = sources_.size() == 1 ? number % kBlock
+                                            : shuffled(last_.back(), sources_.size(), kBlock, block,
+                                                       number % kBlock);
   size_t source = 0;
   while (slot >= first_slot_[source + 1]) ++source;
   const int64_t slots = first_slot_[source + 1] - first_slot_[source];

@@ -9,7 +9,8 @@ namespace lexel::train {
 
 /// Which item of which source a run's sample n is: from the seed and n alone, so that batches do not depend on who makes
 /// them or on where a run was interrupted. The sources come in their shares within every thousand samples; each
-/// source's items come once a round, in another order each round.
+/// source's items come once a round, in another order each round (beside other sources, rounds may mix within the
+/// thousand).
 class SampleOrder {
  public:
   struct Source {

@@ -8,7 +8,6 @@ namespace lexel::train {
 void validate(const GeneratorRecipe& r) {
   ar::validate(r.model);
   validate(r.schedule);
-  r.compose.validate();
   const auto require = [](bool ok, const char* field, const char* expected, const auto& got) {
     check(ok, ErrorKind::kUsage, "recipe: ", field, ": expected ", expected, ", got ", got);
   };

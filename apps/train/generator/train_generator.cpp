@@ -16,7 +16,7 @@
 namespace lexel::cli {
 namespace {
 
-constexpr int64_t kCaptionsForText = 20'000;  // composed scenes that a text tokenizer is trained on
+constexpr int64_t kCaptionsForText = 5'000;  // composed scenes that a text tokenizer is trained on
 
 ar::Stored stored_as(const std::string& name) {
   if (name == "fp32") return ar::Stored::kFloat32;

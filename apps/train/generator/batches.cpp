@@ -98,7 +98,7 @@ TokenBatches::TokenBatches(const GeneratorData& data, const Options& options)
 
 TokenBatches::~TokenBatches() = default;
 
-TokenBatches::Prepared TokenBatches::prepare(int64_t number) const {
+TokenBatches::Prepared TokenBatches::prepare(int64_t number) {
   Prepared prepared;
   std::vector<bool> dropped;
   for (int64_t i = 0; i < options_.batch; ++i) {
@@ -112,21 +112,26 @@ TokenBatches::Prepared TokenBatches::prepare(int64_t number) const {
                       options_.caption_drop);
   }
   prepared.condition = condition_of(data_, prepared.samples, dropped);
+  if (options_.workers_tokenize) tokenize(prepared);
   return prepared;
+}
+
+void TokenBatches::tokenize(Prepared& batch) {
+  batch.tokens = tokens_of(data_, batch.samples);
+  for (size_t i = 0; i < batch.samples.size(); ++i) {
+    const SampleOrder::Place& place = batch.places[i];
+    if (!batch.samples[i].picture.defined() || !stores_[place.source]) continue;
+    stores_[place.source]->keep(place.item, batch.samples[i]);
+    cache_grown_ = true;
+  }
 }
 
 TokenBatch TokenBatches::next() {
   Prepared prepared = queue_->next();
   const auto begin = std::chrono::steady_clock::now();
-  TokenBatch batch{std::move(prepared.condition), tokens_of(data_, prepared.samples)};
-  for (size_t i = 0; i < prepared.samples.size(); ++i) {
-    if (!prepared.samples[i].picture.defined()) continue;  // was known before
-    const SampleOrder::Place& place = prepared.places[i];
-    if (stores_[place.source]) stores_[place.source]->keep(place.item, prepared.samples[i]);
-    cache_grown_ = true;
-  }
+  if (!prepared.tokens.defined()) tokenize(prepared);
   tokenized_s_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  return batch;
+  return {std::move(prepared.condition), std::move(prepared.tokens)};
 }
 
 void TokenBatches::write_cache() {

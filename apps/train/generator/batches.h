@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -37,8 +38,8 @@ ar::Condition condition_of(const GeneratorData& data, const std::vector<Sample>&
 /// Tokens of samples, (B, N) int64; pictures among them are tokenized in one batch, and given their tokens.
 at::Tensor tokens_of(const GeneratorData& data, std::vector<Sample>& samples);
 
-/// Batches of a run, in order. Workers compose and decode the pictures; the tokenizer runs in the thread that asks, since it
-/// wants all cores as training does.
+/// Batches of a run, in order. Workers compose and decode the pictures, and tokenize them where work with tensors has one thread;
+/// where it has several or a GPU, the tokenizer runs in the thread that asks, since it wants all of them as training does.
 class TokenBatches {
  public:
   struct Options {
@@ -48,6 +49,7 @@ class TokenBatches {
     uint64_t seed = 1;
     int64_t first = 0;  // number of the first batch
     int64_t workers = 1;
+    bool workers_tokenize = false;
     std::string cache;  // file for the tokens of composed scenes; empty: none
   };
 
@@ -66,21 +68,24 @@ class TokenBatches {
   void write_cache();
 
  private:
-  /// Samples of one batch with what only workers do.
+  /// Samples of one batch with what workers do.
   struct Prepared {
     std::vector<SampleOrder::Place> places;
     std::vector<Sample> samples;
     ar::Condition condition;
+    at::Tensor tokens;  // undefined: still to be made
   };
-  Prepared prepare(int64_t number) const;
+  Prepared prepare(int64_t number);
+  /// Makes the tokens of a batch, and keeps those that were not known.
+  void tokenize(Prepared& batch);
 
   const GeneratorData& data_;
   Options options_;
   std::unique_ptr<SampleOrder> order_;
   std::vector<std::unique_ptr<TokenStore>> stores_;  // by source; null: endless
-  std::unique_ptr<BatchQueue<Prepared>> queue_;
-  double tokenized_s_ = 0.0;
-  bool cache_grown_ = false;
+  double tokenized_s_ = 0.0;                         // in next()
+  std::atomic<bool> cache_grown_ = false;
+  std::unique_ptr<BatchQueue<Prepared>> queue_;  // last: its threads use the others
 };
 
 }  // namespace lexel::train

@@ -1,5 +1,6 @@
 #include "apps/train/generator/generator_task.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <algorithm>
 #include <map>
@@ -80,13 +81,15 @@ ar::Condition GeneratorTask::on_device(const ar::Condition& condition) const {
 
 void GeneratorTask::start_batches(int64_t first) {
   batches_ = std::make_unique<TokenBatches>(
-      data_, TokenBatches::Options{.mixture = recipe_.mixture,
-                                   .batch = recipe_.schedule.batch,
-                                   .caption_drop = recipe_.caption_drop,
-                                   .seed = uint64_t(recipe_.schedule.seed),
-                                   .first = first,
-                                   .workers = options_.workers,
-                                   .cache = options_.cache});
+      data_, TokenBatches::Options{
+                 .mixture = recipe_.mixture,
+                 .batch = recipe_.schedule.batch,
+                 .caption_drop = recipe_.caption_drop,
+                 .seed = uint64_t(recipe_.schedule.seed),
+                 .first = first,
+                 .workers = options_.workers,
+                 .workers_tokenize = options_.device.is_cpu() && at::get_num_threads() == 1,
+                 .cache = options_.cache});
 }
 
 TaskLoss GeneratorTask::loss(int64_t number, double) {

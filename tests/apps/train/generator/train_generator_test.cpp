@@ -1,4 +1,4 @@
-#include <atomic>
+#include <ATen/Parallel.h>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -120,6 +120,18 @@ TEST_F(TrainGenerator, ResumedRunIsTheUninterruptedOneWhateverTheWorkersAndTheCa
   resume("stopped", 2);
   EXPECT_EQ(lines("stopped", "step").size(), 16u);
   expect_same_end("straight", "stopped");
+}
+
+TEST_F(TrainGenerator, WhoTokenizesMakesNoDifference) {
+  recipe_.schedule.steps = 3;
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  run("workers");
+  at::set_num_threads(2);
+  run("trainer");
+  at::set_num_threads(threads);
+  EXPECT_NEAR(lines("workers", "step")[2]["losses"]["loss"].get<double>(),
+              lines("trainer", "step")[2]["losses"]["loss"].get<double>(), 1e-5);
 }
 
 TEST_F(TrainGenerator, CacheIsATokenFileThatSparesTheNextRunItsScenes) {

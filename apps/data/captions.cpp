@@ -4,6 +4,7 @@
 #include <cctype>
 #include <cstdint>
 #include <filesystem>
+#include <set>
 #include <sstream>
 #include <vector>
 
@@ -72,6 +73,44 @@ bool next_element(const std::string& xml, const std::string& name, size_t end, s
   content = xml.substr(start + 1, close - start - 1);
   at = close;
   return true;
+}
+
+// Letters in lower case, everything else as single blanks: "Juice Box (B)" gives "juice box b".
+std::string lower_words(const std::string& text) {
+  std::string result;
+  for (const char sign : text) {
+    const unsigned char c = static_cast<unsigned char>(sign);
+    if (std::isalpha(c) || c >= 0x80) {
+      result += static_cast<char>(c >= 0x80 ? c : std::tolower(c));
+    } else if (!result.empty() && result.back() != ' ') {
+      result += ' ';
+    }
+  }
+  if (!result.empty() && result.back() == ' ') result.pop_back();
+  return result;
+}
+
+std::vector<std::string> words_of(const std::string& text) {
+  std::istringstream stream(text);
+  std::vector<std::string> words;
+  for (std::string word; stream >> word;) words.push_back(word);
+  return words;
+}
+
+// Enough to see that a title's "cat" and the keyword "cats" are one word.
+std::string singular(const std::string& word) {
+  const bool plural = word.size() > 3 && word.ends_with("s") && !word.ends_with("ss");
+  return plural ? word.substr(0, word.size() - 1) : word;
+}
+
+// Keywords of Openclipart that say how the library or a program filed a picture, not what it shows: a Perl hash printed
+// by mistake ("hash(0x897d730)", in 1,553 pictures), the menu of an editor, folders of icon themes.
+bool is_pseudo_keyword(const std::string& keyword, const std::string& words) {
+  static const std::set<std::string> kNoise{
+      "hash",  "menu",        "unsorted",         "icon",    "icons",
+      "theme", "application", "action",           "symbols", "clip art",
+      "svg",   "png",         "signs and symbols"};
+  return keyword.starts_with("hash") || keyword.ends_with("_icon") || kNoise.contains(words);
 }
 
 void read_annotations(const std::string& path, std::map<std::string, std::string>& names) {
@@ -145,26 +184,41 @@ std::map<std::string, std::string> read_emoji_names(const std::string& root) {
   return names;
 }
 
+std::string openclipart_caption(const std::string& title,
+                                const std::vector<std::string>& keywords) {
+  std::vector<std::string> kept;
+  std::set<std::string> confirming;
+  for (const std::string& keyword : keywords) {
+    const std::string text = lower_words(keyword);
+    if (text.empty() || is_pseudo_keyword(keyword, text)) continue;
+    if (std::ranges::find(kept, text) == kept.end()) kept.push_back(text);
+    for (const std::string& word : words_of(text)) confirming.insert(singular(word));
+  }
+  std::string caption;
+  for (const std::string& word : words_of(lower_words(title)))
+    if (confirming.contains(singular(word))) caption += (caption.empty() ? "" : " ") + word;
+  if (!caption.empty()) return caption;
+  for (const std::string& keyword : kept) caption += (caption.empty() ? "" : ", ") + keyword;
+  return caption;
+}
+
 std::string svg_caption(const std::string& svg) {
   const size_t end = svg.find("</metadata>");
   if (end == std::string::npos) return "";
   size_t at = svg.find("<metadata");
-  std::string title, subject, keyword, keywords;
+  std::string title, subject, keyword;
   if (at == std::string::npos || at > end) return "";
   size_t from = at;
   if (next_element(svg, "dc:title", end, from, title)) title = plain_text(title);
   from = at;
+  std::vector<std::string> keywords;
   if (next_element(svg, "dc:subject", end, from, subject)) {
     for (size_t i = 0; next_element(subject, "rdf:li", subject.size(), i, keyword);) {
       keyword = plain_text(keyword);
-      const bool noise =
-          keyword.empty() || keyword == "hash" || keyword == "unsorted";  // the library's own marks
-      if (!noise && keyword.find('<') == std::string::npos)
-        keywords += (keywords.empty() ? "" : ", ") + keyword;
+      if (keyword.find('<') == std::string::npos) keywords.push_back(keyword);
     }
   }
-  if (title.find('<') != std::string::npos) title.clear();
-  return title.empty() || keywords.empty() ? title + keywords : title + ": " + keywords;
+  return openclipart_caption(title.find('<') == std::string::npos ? title : "", keywords);
 }
 
 std::string sidecar_caption(const std::string& path) {

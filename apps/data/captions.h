@@ -2,6 +2,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "apps/data/sets.h"
 
@@ -23,7 +24,12 @@ std::string emoji_of_file_name(const std::string& path);
 /// Emoji (UTF-8, without variation selectors) to English name, from CLDR's annotation files below `root`.
 std::map<std::string, std::string> read_emoji_names(const std::string& root);
 
-/// Title and keywords of an Openclipart SVG: "title: keyword, keyword". Empty when it has neither.
+/// What an Openclipart picture shows, in lower case: the words of its title that a keyword confirms (titles also
+/// hold artists' names, numbers and "Part of the ... Collection"); where none is, the keywords, "food, juice".
+/// Keywords that only say how the picture was filed are dropped. May be empty.
+std::string openclipart_caption(const std::string& title, const std::vector<std::string>& keywords);
+
+/// openclipart_caption of the metadata in an SVG file. Empty when it has neither title nor keywords.
 std::string svg_caption(const std::string& svg);
 
 /// First line of a text file, without a comment's "="; empty when there is no such file.

@@ -77,14 +77,17 @@ std::vector<Place> place_related(int64_t first, int64_t second, Relation relatio
   const int64_t gap = on_grid(0, end - before - after, grid, random);
   const int64_t start = on_grid(0, end - before - after - gap, grid, random);
   const int64_t next = start + before + gap;
-  // Across it: middles nearly in line.
-  const int64_t across = on_grid(0, end - before, grid, random);
-  const int64_t middle = across + before / 2;
+  // Across it: middles nearly in line. The larger one goes first, so that the smaller one is inside too.
+  const int64_t larger = std::max(before, after), smaller = std::min(before, after);
+  const int64_t edge = on_grid(0, end - larger, grid, random);
+  const int64_t in_line = edge + larger / 2 - smaller / 2;
   const auto up = [&](int64_t x) { return (x + grid - 1) / grid * grid; };
-  const int64_t low = up(std::max<int64_t>(0, middle - after / 2 - kStagger));
-  const int64_t high = std::min(end - after, middle - after / 2 + kStagger) / grid * grid;
+  const int64_t low = up(std::max<int64_t>(0, in_line - kStagger));
+  const int64_t high = std::min(end - smaller, in_line + kStagger) / grid * grid;
   if (low > high) return {};
-  const int64_t other = on_grid(low, high, grid, random);
+  const int64_t shifted = on_grid(low, high, grid, random);
+  const int64_t across = before == larger ? edge : shifted;
+  const int64_t other = before == larger ? shifted : edge;
 
   const bool horizontal = relation == Relation::kLeftOf || relation == Relation::kRightOf;
   const Place one = horizontal ? Place{start, across, before} : Place{across, start, before};

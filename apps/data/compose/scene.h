@@ -60,10 +60,10 @@ struct Wording {
 ///   kSeveral   2 or 3 kinds of thing, 1 to 3 of each, 5 in all at most
 struct Truth {
   SceneKind kind = SceneKind::kSingle;
-  std::vector<PlacedThing> things;
+  std::vector<PlacedThing> things = {};
   Relation relation = Relation::kNone;
-  Background background;
-  Wording wording;
+  Background background = {};
+  Wording wording = {};
   HeldOut held_out = HeldOut::kNone;
   bool operator==(const Truth&) const = default;
 };

@@ -107,9 +107,10 @@ RgbaImage scaled_sprite(const RgbaImage& picture, int64_t side) {
       at::_upsample_bicubic2d_aa(premultiplied.unsqueeze(0).contiguous(),
                                  {scaled(picture.height()), scaled(picture.width())}, false)
           .squeeze(0);  // (4, h, w)
-  const at::Tensor cover = small.narrow(0, 3, 1).clamp(0, 1);
+  // Bicubic overshoots colour and alpha alike: their ratio is the colour.
+  const at::Tensor cover = small.narrow(0, 3, 1);
   const at::Tensor colours = small.narrow(0, 0, 3).div(cover.clamp_min(1e-3)).clamp(0, 255);
-  const at::Tensor rgba = at::cat({colours, cover.mul(255)}, 0).round().to(at::kByte);
+  const at::Tensor rgba = at::cat({colours, cover.clamp(0, 1).mul(255)}, 0).round().to(at::kByte);
   return visible_part({rgba.permute({1, 2, 0}).contiguous()});
 }
 

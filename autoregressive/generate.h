@@ -22,29 +22,33 @@ struct GenerateOptions {
   at::ScalarType cache = at::kBFloat16;  // keys and values: kFloat, kBFloat16 or kChar
 };
 
+/// throws   Error(kUsage) naming the value that cannot be
 void validate(const GenerateOptions& options, int64_t codebook_size);
 
-/// Guidance of the token at `position` of `tokens`.
+/// Guidance of the token at `position` of `tokens`: the same for all, or 1 + (guidance - 1) (1 - cos(pi t)) / 2 with t from 0
+/// at the first token to 1 at the last.
 double guidance_at(const GenerateOptions& options, int64_t position, int64_t tokens);
 
 struct Generated {
-  at::Tensor tokens;  // (B, N) int64
+  at::Tensor tokens;  // (B, N) int64, on the model's device; -1 where the callback stopped before
   at::Tensor
       log_probabilities;  // (B, N) float32: ln of what each token was drawn with; 0 where it was given
 };
 
-/// What the picture holds so far: called after each token. Returns false to stop early (tokens not drawn are -1).
-using TokenCallback = std::function<bool(int64_t drawn, const at::Tensor& tokens)>;
+/// What the pictures hold so far, called after each token of a group of pictures: `done` tokens of all B N stand, given ones
+/// counted as their turn comes; (B, N), -1 where nothing stands yet. Returns false to stop.
+using TokenCallback = std::function<bool(int64_t done, const at::Tensor& tokens)>;
 
-/// Draws B pictures, in groups that fit the decoder (with guidance a picture takes two rows).
+/// Draws B pictures, in groups that fit the decoder and memory (with guidance a picture takes two rows).
 ///
 /// condition      B rows
 /// unconditional  1 row, for guidance (the empty caption or "no class"); ignored where guidance is 1
-/// pictures       (B) int64: number of each picture, for its random stream
+/// pictures       (B) int64 >= 0: number of each picture, for its random stream
 /// given          (B, N) int64: tokens that are kept, -1 where one is to be drawn; undefined: all are drawn. An edit keeps what is
-///                outside its mask, a continuation the first rows
-/// throws         Error(kUsage) on values or shapes that cannot be; Error(kBadData) naming the token when a row's logits are not
-///                finite; what Decoder throws
+///                outside its mask, a continuation the first rows. Given what a stopped run had drawn, the rest is what that run
+///                would have drawn, bit for bit
+/// throws         Error(kUsage) on values or shapes that cannot be; Error(kBadData) naming the token and picture whose logits
+///                are not finite; what Decoder throws
 /// source         Yu et al. 2022, arXiv:2206.10789, section 2.4
 Generated generate(const PackedModel& model, const Condition& condition,
                    const Condition& unconditional, const at::Tensor& pictures,

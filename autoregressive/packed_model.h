@@ -5,34 +5,33 @@
 #include <vector>
 
 #include "autoregressive/model.h"
-#include "kernels/linear_decode.h"
+#include "kernels/decode_blocks.h"
 
 namespace lexel::ar {
 
-/// A linear map as a decode step reads it.
-struct PackedLinear {
-  kernels::DecodeWeights weight;
-  at::Tensor bias;  // (out) float32
-};
-
-struct PackedBlock {
-  PackedLinear qkv, out, cross_q, cross_out, up, down;
-};
-
-/// A generator laid out for drawing: the decoder's matrices rounded to `format` and packed for kernels::linear_decode. The text
-/// encoder, the embeddings, norms and the cross-attention's key and value maps, which run once a caption, stay in `model`, whose
-/// packed matrices are released.
+/// A generator laid out for drawing: the matrices of both stacks rounded to `format` and packed for kernels::decode_blocks and
+/// linear_decode. Embeddings, norms, biases and positions stay in `model`, whose packed matrices are released.
 struct PackedModel {
   Model model;
   kernels::WeightFormat format = kernels::WeightFormat::kInt8;
-  std::vector<PackedBlock> blocks;
-  PackedLinear softmax;
+  std::vector<kernels::DecodeBlock> encoder;  // without masks and cross-attention
+  std::vector<kernels::DecodeLinear>
+      text_kv;  // by decoder block: (2 D, D), keys then values of the encoder's output
+  std::vector<kernels::DecodeBlock> blocks;  // of the decoder
+  kernels::DecodeLinear softmax;
+  at::Tensor positions;  // (N, D): row_positions + column_positions of each token
 };
 
-/// throws   Error(kUsage) when a size does not fit the kernels (named)
+/// Packs matrix after matrix and releases each, so that memory never holds both models.
+///
+/// model    on the device that will draw; a caller that keeps no copy frees its matrices
+/// throws   Error(kUsage) when a size does not fit the kernels (named); Error(kBadData) naming a matrix that is not finite
 PackedModel pack(Model model, kernels::WeightFormat format);
 
 /// The model that the packed one computes with: matrices float32, rounded. For tests and measurements.
 Model unpack(const PackedModel& packed);
+
+/// Bytes of a packed model's tensors.
+int64_t weight_bytes(const PackedModel& packed);
 
 }  // namespace lexel::ar

@@ -12,7 +12,6 @@
 #include "kernels/check.h"
 #include "kernels/cpu/decode_attention.h"
 #include "kernels/cuda/table.h"
-#include "kernels/int8_rounding.h"
 
 namespace lexel::kernels {
 namespace {
@@ -94,28 +93,14 @@ void check_query(const at::Tensor& q, const KvCache& cache, const at::Tensor& le
   validate(mask, name);
 }
 
-/// Rounds one vector into its place of a cache.
-void write_vector(const float* vector, int64_t width, const at::Tensor& cache,
-                  const at::Tensor& scales, int64_t place) {
+cpu::CacheFormat format_of(const at::Tensor& cache) {
   switch (cache.scalar_type()) {
     case at::kFloat:
-      std::copy_n(vector, width, cache.mutable_data_ptr<float>() + place * width);
-      break;
+      return cpu::CacheFormat::kFloat32;
     case at::kBFloat16:
-      std::copy_n(vector, width, cache.mutable_data_ptr<at::BFloat16>() + place * width);
-      break;
-    default: {
-      int8_t* const target = cache.mutable_data_ptr<int8_t>() + place * width;
-      float largest = 0.0F;
-      for (int64_t i = 0; i < width; ++i) {
-        const float size = std::abs(vector[i]);
-        if (!(size <= largest)) largest = size;
-        if (std::isnan(largest)) break;
-      }
-      const float scale = int8_scale(largest);
-      scales.mutable_data_ptr<float>()[place] = scale;
-      for (int64_t i = 0; i < width; ++i) target[i] = to_int8(vector[i], scale);
-    }
+      return cpu::CacheFormat::kBFloat16;
+    default:
+      return cpu::CacheFormat::kInt8;
   }
 }
 
@@ -133,11 +118,13 @@ void write_step(const at::Tensor& x, const at::Tensor& cache, const at::Tensor& 
                 const int64_t* positions) {
   const int64_t heads = x.size(1), width = x.size(2);
   std::array<float, kMaxWidth> vector;
+  void* const target = cache.mutable_data_ptr();
+  float* const target_scales = scales.defined() ? scales.mutable_data_ptr<float>() : nullptr;
   for (int64_t b = 0; b < x.size(0); ++b) {
     for (int64_t h = 0; h < heads; ++h) {
       copy_vector(x, b, h, vector.data());
-      write_vector(vector.data(), width, cache, scales,
-                   (b * heads + h) * cache.size(2) + positions[b]);
+      cpu::write_vector(vector.data(), width, format_of(cache), target, target_scales,
+                        (b * heads + h) * cache.size(2) + positions[b]);
     }
   }
 }
@@ -217,18 +204,14 @@ at::Tensor decode_attention(const at::Tensor& q, const KvCache& cache, const at:
   const auto optional = [](const at::Tensor& scales) {
     return scales.defined() ? scales.const_data_ptr<float>() : nullptr;
   };
-  const at::ScalarType dtype = cache.keys.scalar_type();
   const at::Tensor scaled = at::empty(q.sizes(), q.options().dtype(at::kFloat));  // (B, H, d)
   scale_query(q, scaled.mutable_data_ptr<float>());
   const at::Tensor out = at::empty(q.sizes(), scaled.options());
   cpu::decode_attention(
-      {scaled.const_data_ptr<float>(),
-       dtype == at::kFloat      ? cpu::CacheFormat::kFloat32
-       : dtype == at::kBFloat16 ? cpu::CacheFormat::kBFloat16
-                                : cpu::CacheFormat::kInt8,
-       cache.keys.const_data_ptr(), cache.values.const_data_ptr(), optional(cache.key_scales),
-       optional(cache.value_scales), lengths.const_data_ptr<int64_t>(), mask, q.size(0), q.size(1),
-       cache.keys.size(1), cache.keys.size(2), q.size(2), out.mutable_data_ptr<float>()});
+      {scaled.const_data_ptr<float>(), format_of(cache.keys), cache.keys.const_data_ptr(),
+       cache.values.const_data_ptr(), optional(cache.key_scales), optional(cache.value_scales),
+       lengths.const_data_ptr<int64_t>(), mask, q.size(0), q.size(1), cache.keys.size(1),
+       cache.keys.size(2), q.size(2), out.mutable_data_ptr<float>()});
   return out.to(q.scalar_type());
 }
 

@@ -7,6 +7,7 @@
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/relu.h>
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/silu.h>
 #include <algorithm>
@@ -206,6 +207,8 @@ at::Tensor linear_decode_reference(const at::Tensor& x, const DecodeWeights& wei
   if (options.bias.defined()) y = y.add(wide(options.bias));
   if (options.activation == Activation::kGelu) {
     y = at::gelu(y, "tanh");
+  } else if (options.activation == Activation::kRelu) {
+    y = at::relu(y);
   } else if (is_gated(options.activation)) {
     const at::Tensor gate = y.slice(1, 0, weights.outputs / 2);  // (B, O / 2)
     const at::Tensor values = y.slice(1, weights.outputs / 2);

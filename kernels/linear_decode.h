@@ -29,7 +29,8 @@ at::Tensor unpack_weights(const DecodeWeights& weights);
 
 enum class Activation {
   kNone,
-  kGelu,       // tanh form
+  kGelu,  // tanh form
+  kRelu,
   kGatedGelu,  // rows 0..O/2-1 the gate, the rest the values: gelu(gate) * values, (B, O / 2)
   kGatedSilu,  // the same with x sigmoid(x): Llama's
 };

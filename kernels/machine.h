@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -25,5 +26,9 @@ struct KernelPath {
 
 /// One entry for each kernel that has more than one path.
 std::vector<KernelPath> kernel_paths();
+
+/// Bytes of memory that this process can still take before the system refuses or starts to swap: what Linux says is available, or
+/// what is left of the control group's limit where that is less; the largest int64 where the system does not say.
+int64_t available_memory_bytes();
 
 }  // namespace lexel::kernels

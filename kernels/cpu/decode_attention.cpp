@@ -10,12 +10,14 @@
 #include <ATen/Parallel.h>
 #include <algorithm>
 #include <array>
+#include <c10/util/BFloat16.h>
 #include <cmath>
 #include <cstddef>
 #include <hwy/aligned_allocator.h>
 #include <limits>
 #include <vector>
 
+#include "kernels/int8_rounding.h"
 #include "kernels/key_runs.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -312,6 +314,48 @@ void add_chunks(const Partial* partials, int64_t num_chunks, int64_t stride, int
 }  // namespace
 
 HWY_EXPORT(Attend);
+
+void decode_attention_of_head(const DecodeProblem& problem) {
+  constexpr int64_t kFew = 8;  // chunks that need no memory of the heap
+  int64_t seen = 0;
+  for (int64_t i = 0; i < num_key_runs(problem.mask); ++i) {
+    const KeyRun run = key_run(problem.mask, problem.lengths[0], i);
+    seen += run.end - run.begin;
+  }
+  const int64_t num_chunks = (seen + kChunk - 1) / kChunk;
+  std::array<Partial, kFew> few;
+  hwy::AlignedFreeUniquePtr<Partial[]> many;
+  if (num_chunks > kFew) many = hwy::AllocateAligned<Partial>(static_cast<size_t>(num_chunks));
+  Partial* const partials = num_chunks > kFew ? many.get() : few.data();
+  for (int64_t c = 0; c < num_chunks; ++c) {
+    const Chunk chunk{0, 0, c * kChunk, std::min(kChunk, seen - c * kChunk), c};
+    HWY_DYNAMIC_DISPATCH(Attend)(problem, chunk, partials);
+  }
+  add_chunks(partials, num_chunks, 1, problem.width, problem.out);
+}
+
+void write_vector(const float* vector, int64_t width, CacheFormat format, void* cache,
+                  float* scales, int64_t place) {
+  switch (format) {
+    case CacheFormat::kFloat32:
+      std::copy_n(vector, width, static_cast<float*>(cache) + place * width);
+      break;
+    case CacheFormat::kBFloat16:
+      std::copy_n(vector, width, static_cast<at::BFloat16*>(cache) + place * width);
+      break;
+    case CacheFormat::kInt8: {
+      int8_t* const target = static_cast<int8_t*>(cache) + place * width;
+      float largest = 0.0F;
+      for (int64_t i = 0; i < width; ++i) {
+        const float size = std::abs(vector[i]);
+        if (!(size <= largest)) largest = size;
+        if (std::isnan(largest)) break;
+      }
+      scales[place] = int8_scale(largest);
+      for (int64_t i = 0; i < width; ++i) target[i] = to_int8(vector[i], scales[place]);
+    }
+  }
+}
 
 void decode_attention(const DecodeProblem& problem) {
   constexpr int64_t kGrainKeys = 256;  // read by a thread, at least: about 2 us

@@ -24,4 +24,11 @@ struct DecodeProblem {
 
 void decode_attention(const DecodeProblem& problem);
 
+/// The same for one row and head, on the calling thread: for code that has threads of its own.
+void decode_attention_of_head(const DecodeProblem& problem);
+
+/// Rounds a vector of `width` float32 into a place of a cache (T, d) of one head; `scales` (T), int8 only.
+void write_vector(const float* vector, int64_t width, CacheFormat format, void* cache,
+                  float* scales, int64_t place);
+
 }  // namespace lexel::kernels::cpu

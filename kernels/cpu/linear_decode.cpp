@@ -30,12 +30,6 @@ namespace lexel::kernels::cpu {
 constexpr int64_t kMaxBatch = 16;
 constexpr int64_t kBlockInputs = 128;  // where no group says so; even, for the pairs of bfloat16
 
-/// Rows of float32, `stride` apart.
-struct Rows {
-  const float* data;
-  int64_t stride;
-};
-
 }  // namespace lexel::kernels::cpu
 #endif
 
@@ -187,6 +181,9 @@ HWY_INLINE Vector Gate(Vector x, bool gelu) {
 HWY_INLINE Vector Finish(Vector sum, Activation activation, const float* residual) {
   const Lanes lanes;
   if (activation == Activation::kGelu) sum = Gate(sum, true);
+  if (activation == Activation::kRelu) {  // a NaN stays one
+    sum = hn::IfThenElse(hn::Lt(sum, hn::Zero(lanes)), hn::Zero(lanes), sum);
+  }
   return residual == nullptr ? sum : hn::Add(sum, hn::LoadU(lanes, residual));
 }
 
@@ -378,28 +375,41 @@ HWY_EXPORT(MultiplyPanels);
 HWY_EXPORT(FinishGated);
 HWY_EXPORT(Normalise);
 
+bool needs_preparation(const LinearProblem& problem) {
+  // A step of two inputs reads one x past an odd row.
+  return problem.norm_weight != nullptr ||
+         (problem.format != WeightFormat::kFloat32 && problem.inputs % 2 != 0);
+}
+
+void prepare_rows(const LinearProblem& problem, float* target) {
+  const int64_t inputs = problem.inputs, stride = prepared_stride(problem);
+  for (int64_t b = 0; b < problem.batch; ++b) {
+    float* const row = target + b * stride;
+    row[stride - 1] = 0.0F;
+    if (problem.norm_weight == nullptr) {
+      std::copy_n(problem.x + b * inputs, inputs, row);
+    } else {
+      HWY_DYNAMIC_DISPATCH(Normalise)(problem, problem.x + b * inputs, row);
+    }
+  }
+}
+
+void multiply_panels(const LinearProblem& problem, const Rows& x, int64_t first, int64_t last) {
+  HWY_DYNAMIC_DISPATCH(MultiplyPanels)(problem, x, first, last, problem.y);
+}
+
 void linear_decode(const LinearProblem& problem) {
   constexpr int64_t kGrainBytes = 1 << 15;  // of weights that are worth a thread: about 2 us
   constexpr int64_t kGrainElements = 1 << 12;
   const int64_t inputs = problem.inputs, outputs = problem.outputs, batch = problem.batch;
 
-  // A step of two inputs reads one x past an odd row.
-  const bool is_padded = problem.format != WeightFormat::kFloat32 && inputs % 2 != 0;
   Rows x{problem.x, inputs};
   hwy::AlignedFreeUniquePtr<float[]> prepared;
-  if (problem.norm_weight != nullptr || is_padded) {
-    const int64_t stride = inputs + inputs % 2;
+  if (needs_preparation(problem)) {
+    const int64_t stride = prepared_stride(problem);
     prepared = hwy::AllocateAligned<float>(static_cast<size_t>(batch * stride));
+    prepare_rows(problem, prepared.get());
     x = {prepared.get(), stride};
-    for (int64_t b = 0; b < batch; ++b) {
-      float* const row = prepared.get() + b * stride;
-      row[stride - 1] = 0.0F;
-      if (problem.norm_weight == nullptr) {
-        std::copy_n(problem.x + b * inputs, inputs, row);
-      } else {
-        HWY_DYNAMIC_DISPATCH(Normalise)(problem, problem.x + b * inputs, row);
-      }
-    }
   }
 
   const bool gated = problem.activation >= Activation::kGatedGelu;
@@ -407,11 +417,10 @@ void linear_decode(const LinearProblem& problem) {
   if (gated) products = hwy::AllocateAligned<float>(static_cast<size_t>(batch * outputs));
   float* const target = gated ? products.get() : problem.y;
 
-  const int64_t num_panels = (outputs + kPanel - 1) / kPanel;
   const int64_t bytes = problem.format == WeightFormat::kFloat32    ? 4
                         : problem.format == WeightFormat::kBFloat16 ? 2
                                                                     : 1;
-  at::parallel_for(0, num_panels, 1 + kGrainBytes / (kPanel * inputs * bytes),
+  at::parallel_for(0, num_panels(problem), 1 + kGrainBytes / (kPanel * inputs * bytes),
                    [&](int64_t first, int64_t last) {
                      HWY_DYNAMIC_DISPATCH(MultiplyPanels)(problem, x, first, last, target);
                    });

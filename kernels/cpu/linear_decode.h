@@ -37,4 +37,30 @@ struct LinearProblem {
 
 void linear_decode(const LinearProblem& problem);
 
+// Its parts, on the calling thread, for code that has threads of its own.
+
+/// Rows of float32, `stride` apart.
+struct Rows {
+  const float* data;
+  int64_t stride;
+};
+
+constexpr int64_t num_panels(const LinearProblem& problem) {
+  return (problem.outputs + kPanel - 1) / kPanel;
+}
+
+/// Whether the rows of x must be written anew: normalised, or padded to an even size.
+bool needs_preparation(const LinearProblem& problem);
+
+/// From one prepared row to the next: the inputs, even.
+constexpr int64_t prepared_stride(const LinearProblem& problem) {
+  return problem.inputs + problem.inputs % 2;
+}
+
+/// Normalises and pads the rows of x into `target` (B, prepared_stride).
+void prepare_rows(const LinearProblem& problem, float* target);
+
+/// Panels first .. last-1 of the outputs into y, from x or the prepared rows; not for gated activations.
+void multiply_panels(const LinearProblem& problem, const Rows& x, int64_t first, int64_t last);
+
 }  // namespace lexel::kernels::cpu

@@ -28,6 +28,8 @@ Epilogue epilogue_of(Activation activation) {
       return Epilogue::kNone;
     case Activation::kGelu:
       return Epilogue::kGelu;
+    case Activation::kRelu:
+      return Epilogue::kRelu;
     case Activation::kGatedGelu:
       return Epilogue::kGatedGelu;
     case Activation::kGatedSilu:

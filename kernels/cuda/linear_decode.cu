@@ -261,6 +261,8 @@ __global__ void __launch_bounds__(kThreads, 2) multiply(LinearDecodeArguments a,
                   (a.epilogue == Epilogue::kGatedGelu ? gelu(value) : silu(value));
         } else if (a.epilogue == Epilogue::kGelu) {
           value = gelu(value);
+        } else if (a.epilogue == Epilogue::kRelu) {
+          value = value < 0.0F ? 0.0F : value;  // a NaN stays one
         }
         const int64_t place = b * results + first + r;
         if (a.residual != nullptr) value += a.residual[place];

@@ -7,7 +7,7 @@
 namespace lexel::kernels::cuda {
 
 enum class WeightType { kFloat32, kBFloat16, kInt8 };
-enum class Epilogue { kNone, kGelu, kGatedGelu, kGatedSilu };
+enum class Epilogue { kNone, kGelu, kRelu, kGatedGelu, kGatedSilu };
 enum class Norm { kNone, kRootMeanSquare, kLayer };
 
 /// Rows of packed weights are padded with zeros to a multiple of so many inputs, so that 16-byte loads fit any type.

@@ -230,8 +230,8 @@ TEST(DecodeCuda, LinearTakesScalesOfGroups) {
 }
 
 TEST(DecodeCuda, LinearFusesNormBiasActivationAndResidual) {
-  for (const Activation activation :
-       {Activation::kNone, Activation::kGelu, Activation::kGatedGelu, Activation::kGatedSilu}) {
+  for (const Activation activation : {Activation::kNone, Activation::kGelu, Activation::kRelu,
+                                      Activation::kGatedGelu, Activation::kGatedSilu}) {
     const bool gated = activation == Activation::kGatedGelu || activation == Activation::kGatedSilu;
     for (const auto& [batch, outputs, inputs] :
          {LinearShape{2, 14, 200}, LinearShape{9, 38, 96}, LinearShape{1, 2, 48}}) {

@@ -220,8 +220,8 @@ TEST(LinearDecode, EveryPrologueAndEpilogue) {
   const at::Tensor weight = random_tensor(1, {kOutputs, kInputs});
   for (const int64_t batch : {1, 2, 5}) {
     const at::Tensor x = random_tensor(2, {batch, kInputs}).mul(3).add(0.5);
-    for (const Activation activation :
-         {Activation::kNone, Activation::kGelu, Activation::kGatedGelu, Activation::kGatedSilu}) {
+    for (const Activation activation : {Activation::kNone, Activation::kGelu, Activation::kRelu,
+                                        Activation::kGatedGelu, Activation::kGatedSilu}) {
       for (int parts = 0; parts < 16; ++parts) {
         if ((parts & 2) != 0 && (parts & 1) == 0) continue;  // a norm bias without a norm weight
         const bool gated = activation >= Activation::kGatedGelu;

@@ -1,0 +1,63 @@
+#include "autoregressive/encode.h"
+
+#include <ATen/ops/add.h>
+#include <ATen/ops/cat.h>
+#include <algorithm>
+
+#include "kernels/attention.h"
+
+namespace lexel::ar {
+namespace {
+
+/// softmax(q k^T / sqrt(d)) v among all pieces; qkv (n, 3 D), returns (n, D).
+at::Tensor attend(const at::Tensor& qkv, int64_t heads) {
+  const int64_t pieces = qkv.size(0), width = qkv.size(1) / 3;
+  const at::Tensor parts =  // (3, 1, H, n, d)
+      qkv.view({1, pieces, 3, heads, width / heads}).permute({2, 0, 3, 1, 4});
+  return kernels::attention(parts[0], parts[1], parts[2]).transpose(1, 2).reshape({pieces, width});
+}
+
+}  // namespace
+
+at::Tensor apply_packed(const kernels::DecodeLinear& linear, const at::Tensor& x,
+                        const kernels::DecodeNorm& norm, kernels::Activation activation,
+                        const at::Tensor& residual) {
+  constexpr int64_t kRows = 16;  // of linear_decode
+  kernels::LinearDecodeOptions options;
+  options.norm_weight = norm.weight;
+  options.norm_bias = norm.bias;
+  options.bias = linear.bias;
+  options.activation = activation;
+  std::vector<at::Tensor> parts;
+  for (int64_t first = 0; first < x.size(0); first += kRows) {
+    const int64_t last = std::min(first + kRows, x.size(0));
+    if (residual.defined()) options.residual = residual.slice(0, first, last);
+    parts.push_back(kernels::linear_decode(x.slice(0, first, last), linear.weight, options));
+  }
+  return parts.size() == 1 ? parts[0] : at::cat(parts);
+}
+
+std::vector<at::Tensor> encode_caption(const PackedModel& model, const at::Tensor& pieces) {
+  const Model& rest = model.model;
+  const Config& config = rest.config;
+  const int64_t count = pieces.size(0);
+  at::Tensor x = rest.text_embedding.index_select(0, pieces).add(
+      rest.text_positions.slice(0, 0, count));  // (n, D)
+  for (const kernels::DecodeBlock& block : model.encoder) {
+    const at::Tensor heard = attend(apply_packed(block.qkv, x, block.self_norm), config.heads);
+    x = block.out.weight.values.defined()
+            ? apply_packed(block.out, heard, {}, kernels::Activation::kNone, x)
+            : x.add(heard);
+    const at::Tensor hidden = apply_packed(block.up, x, block.feed_forward_norm, block.activation);
+    x = apply_packed(block.down, hidden, {}, kernels::Activation::kNone, x);
+  }
+  std::vector<at::Tensor> keys_and_values;
+  const kernels::DecodeNorm norm{rest.encoder_norm.weight, rest.encoder_norm.bias};
+  for (const kernels::DecodeLinear& map : model.text_kv) {
+    keys_and_values.push_back(
+        apply_packed(map, x, norm).view({count, 2, config.heads, config.width / config.heads}));
+  }
+  return keys_and_values;
+}
+
+}  // namespace lexel::ar

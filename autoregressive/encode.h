@@ -1,0 +1,27 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <vector>
+
+#include "autoregressive/packed_model.h"
+
+namespace lexel::ar {
+
+/// y = activation(norm(x) W^T + b) + residual of any number of rows, by kernels::linear_decode a few rows at a time: each row
+/// gives the same bits alone and beside others, with any number of threads (LibTorch's products do not).
+///
+/// x         (n, I) float32
+/// residual  (n, O) float32, or undefined
+/// returns   (n, O) float32
+at::Tensor apply_packed(const kernels::DecodeLinear& linear, const at::Tensor& x,
+                        const kernels::DecodeNorm& norm = {},
+                        kernels::Activation activation = kernels::Activation::kNone,
+                        const at::Tensor& residual = {});
+
+/// Keys and values of one caption for the cross-attention of each block.
+///
+/// pieces    (n) int64, 1 <= n <= max_text_tokens: the caption alone, without padding
+/// returns   by block: (n, 2, H, d) float32, keys then values
+std::vector<at::Tensor> encode_caption(const PackedModel& model, const at::Tensor& pieces);
+
+}  // namespace lexel::ar

@@ -18,6 +18,9 @@
 namespace lexel::data {
 namespace {
 
+// To be raised whenever scene n of a configuration becomes another: caches of its tokens then know it.
+constexpr int kVersion = 2;
+
 constexpr int64_t kMaxCount = 5;       // things in a scene
 constexpr double kMinContrast = 80.0;  // between a thing and its background: distance in RGB
 constexpr size_t kSides = 4;           // small, low, high, large of ThingSizes
@@ -157,8 +160,8 @@ Composer::State::State(const std::string& tar, const std::vector<std::string>& b
     config.photo = 0.0;
   }
   std::ostringstream identity;
-  identity << seed << " " << config.canvas << " " << config.grid << " " << config.photos
-           << std::hexfloat;
+  identity << "composer " << kVersion << " " << seed << " " << config.canvas << " " << config.grid
+           << " " << config.photos << std::hexfloat;
   for (size_t size = 0; size < kSides; ++size) identity << " " << side_of(size, config);
   for (const double value :
        {config.single, config.count, config.relation, config.several, config.plain, config.gradient,

@@ -99,7 +99,7 @@ Config vim_base() { return vim(24, 1536, 6144, 16); }
 Config vim_large() { return vim(36, 2048, 8192, 32); }
 
 Config parti_lexel_128() {
-  Config config = parti(3, 6, 256, 1024, 4);
+  Config config = parti(2, 4, 320, 1280, 5);
   config.text_vocabulary = 1000;
   config.max_text_tokens = 48;
   config.grid_height = config.grid_width = 16;

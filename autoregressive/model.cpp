@@ -4,9 +4,14 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/cos.h>
 #include <ATen/ops/embedding.h>
+#include <ATen/ops/exp.h>
+#include <ATen/ops/linalg_svd.h>
+#include <ATen/ops/sin.h>
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <utility>
 
 #include "autoregressive/dropout.h"
@@ -16,6 +21,10 @@
 
 namespace lexel::ar {
 namespace {
+
+// Found by a search with a small model: 2.11 nats per token after 2,400 pictures from random positions, 1.91 from waves of
+// this height, 2.00 from three times that.
+constexpr double kWaveHeight = 0.1;
 
 void check_ids(const at::Tensor& ids, int64_t limit, const char* function, const char* what) {
   if (ids.numel() == 0) return;
@@ -181,6 +190,21 @@ void list_table(const std::string& name, at::Tensor& table, int64_t rows, int64_
   list.push_back({name, {rows, width}, Init::normal(std), &table, group, /*decay=*/false});
 }
 
+/// Fills the quarter of a table of positions that starts at channel `first` with sines and cosines of 1/32 to 1/2 turn a place (for
+/// 16 places), the rest with zeros.
+void start_as_waves(at::Tensor& table, int64_t first) {
+  const at::NoGradGuard no_grad;
+  const int64_t count = table.size(0), waves = table.size(1) / 8;
+  const auto options = table.options();
+  const double slowest = std::numbers::pi / double(std::max<int64_t>(count, 2));
+  const at::Tensor steps = at::arange(waves, options) / double(std::max<int64_t>(waves - 1, 1));
+  const at::Tensor rates = slowest * at::exp(steps * std::log(std::numbers::pi / slowest));
+  const at::Tensor angles = at::arange(count, options).unsqueeze(1) * rates;  // (count, D / 8)
+  table.zero_();
+  table.narrow(1, first, waves).copy_(at::sin(angles) * kWaveHeight);
+  table.narrow(1, first + waves, waves).copy_(at::cos(angles) * kWaveHeight);
+}
+
 }  // namespace
 
 Model model_layout(const Config& config) {
@@ -233,6 +257,8 @@ int64_t block_parameter_count(const Config& config) {
 Model make_model(const Config& config, uint64_t seed, at::Device device) {
   Model model = model_layout(config);
   initialise(parameters(model), seed, device);
+  start_as_waves(model.row_positions, 0);
+  start_as_waves(model.column_positions, 2 * (config.width / 8));
   return model;
 }
 
@@ -247,10 +273,17 @@ void start_from_codes(Model& model, const at::Tensor& codes, uint64_t seed) {
   initialise(
       {{"start_from_codes", {codes.size(1), model.config.width}, Init::normal(1.0), &projection}},
       seed, codes.device());
-  const at::Tensor directions = codes / codes.norm(2, {1}, /*keepdim=*/true).clamp_min(1e-12);
-  const at::Tensor table = directions.matmul(projection);  // (K, D)
+  // Codes lie close together (on average half of them within a cosine of 0.9 of any one), so their common part is taken away
+  // and what is left is spread evenly over its directions.
+  const at::Tensor centred = codes - codes.mean(0, /*keepdim=*/true);
+  const auto [rotated, lengths, axes] = at::linalg_svd(centred, /*full_matrices=*/false);
+  const at::Tensor spread =
+      rotated *
+      (lengths > 1e-4 * lengths.max()).to(codes.scalar_type());  // (K, Z), orthonormal columns
+  const at::Tensor table = spread.matmul(projection);            // (K, D)
   for (at::Tensor* const target : {&model.token_embedding, &model.softmax.weight}) {
-    target->copy_(table * (target->std() / table.std()).to(table.device()));
+    const at::Tensor scaled = table * (target->std() / table.std());
+    target->mul_(0.1).add_(scaled);  // what was there keeps equal codes apart
   }
 }
 

@@ -30,7 +30,7 @@ struct Model {
   Linear softmax;          // (K, D), untied
 };
 
-/// A fresh model: float32 on `device`, its values given by `seed` alone.
+/// A fresh model: float32 on `device`, its values given by `seed` alone. Positions of rows and columns start as sines and cosines.
 /// throws   Error(kUsage) as validate(config)
 Model make_model(const Config& config, uint64_t seed, at::Device device);
 
@@ -49,9 +49,8 @@ ParameterList parameters(Model& model);
 /// Parameters of the blocks alone, which is what Parti's Table 1 counts: 12 D^2 E + 16 D^2 L and the vectors.
 int64_t block_parameter_count(const Config& config);
 
-/// Puts the tokenizer's codes where fresh tables of tokens stand: token_embedding and softmax.weight become one random
-/// projection of the codes, each first made of length 1, with the spread that fresh values have. What looks alike then starts
-/// alike.
+/// Puts the tokenizer's codes where fresh tables of tokens stand: token_embedding and softmax.weight become one random projection
+/// of the whitened codes, with the spread that fresh values have, plus a tenth of the values before. What looks alike then starts alike.
 ///
 /// codes    (K, Z) float32
 /// throws   Error(kUsage) on another K

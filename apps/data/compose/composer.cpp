@@ -260,17 +260,22 @@ Content Composer::State::draw_content(SceneKind kind, HeldOut reason, Philox& ra
 // One place a thing, in order. Where the sizes leave no room, the largest things become smaller.
 std::vector<Place> Composer::State::place(const Content& content, SceneKind kind,
                                           std::vector<size_t>& sizes, Philox& random) const {
-  if (kind == SceneKind::kSingle && random.uniform() < config.centred)
-    return {place_centred(place_of(sizes[0], config), config.canvas, config.grid)};
+  const bool usual = random.uniform() < config.centred;
   for (;;) {
     std::vector<int64_t> sides;
     for (size_t i = 0; i < content.items.size(); ++i)
       sides.insert(sides.end(), static_cast<size_t>(content.items[i].count),
                    place_of(sizes[i], config));
-    std::vector<Place> places = kind == SceneKind::kRelation
-                                    ? place_related(sides[0], sides[1], content.relation,
-                                                    config.canvas, config.grid, random)
-                                    : place_apart(sides, config.canvas, config.grid, random);
+    const bool pair = kind == SceneKind::kRelation;
+    std::vector<Place> places;
+    if (usual)
+      places = pair
+                   ? place_in_line(sides[0], sides[1], content.relation, config.canvas, config.grid)
+                   : place_in_rows(sides, config.canvas, config.grid);
+    if (places.empty())
+      places = pair ? place_related(sides[0], sides[1], content.relation, config.canvas,
+                                    config.grid, random)
+                    : place_apart(sides, config.canvas, config.grid, random);
     if (!places.empty()) return places;
     size_t& largest = *std::ranges::max_element(sizes);
     check(largest > 0, ErrorKind::kInternal, "compose: no room for ", sides.size(),

@@ -17,9 +17,10 @@ struct ComposeConfig {
   ThingSizes sizes = {};
   double single = 0.55, count = 0.20, relation = 0.20, several = 0.05;  // kinds of scene
   double plain = 0.75, gradient = 0.17,
-         photo = 0.08;         // backgrounds; without photos theirs goes to plain
-  int64_t photos = 24;         // pictures used for backgrounds, spread evenly over those given
-  double centred = 0.6;        // chance that a single thing stands in the middle
+         photo = 0.08;  // backgrounds; without photos theirs goes to plain
+  int64_t photos = 24;  // pictures used for backgrounds, spread evenly over those given
+  double centred =
+      0.6;  // chance that things stand where the caption alone says: in the middle, in line, in rows
   double tinted = 0.3;         // of the things that can be drawn in one hue
   double main_drawing = 0.75;  // chance of the last drawing of a thing by name ("noto")
   double say_size = 0.6, say_colour = 0.95, say_background = 0.75;  // chance that a caption does

@@ -52,9 +52,22 @@ std::vector<Place> on_chessboard(const std::vector<int64_t>& sides, int64_t end,
 
 }  // namespace
 
-Place place_centred(int64_t side, int64_t canvas, int64_t grid) {
-  const int64_t start = (canvas - side) / 2 / grid * grid;
-  return {start, start, side};
+std::vector<Place> place_in_rows(const std::vector<int64_t>& sides, int64_t canvas, int64_t grid) {
+  const auto count = static_cast<int64_t>(sides.size());
+  const int64_t rows = count <= 2 ? 1 : (count + 7) / 4;  // 2 + 1, 2 + 2, 3 + 2
+  std::vector<Place> places;
+  for (int64_t row = 0; row < rows; ++row) {
+    const int64_t done = static_cast<int64_t>(places.size());
+    const int64_t columns = (count - done + rows - row - 1) / (rows - row);
+    const int64_t width = canvas / columns, height = canvas / rows;
+    for (int64_t column = 0; column < columns; ++column) {
+      const int64_t side = sides[static_cast<size_t>(done + column)];
+      if (side > width / grid * grid || side > height / grid * grid) return {};
+      places.push_back({(column * width + (width - side) / 2) / grid * grid,
+                        (row * height + (height - side) / 2) / grid * grid, side});
+    }
+  }
+  return places;
 }
 
 std::vector<Place> place_apart(const std::vector<int64_t>& sides, int64_t canvas, int64_t grid,
@@ -65,6 +78,24 @@ std::vector<Place> place_apart(const std::vector<int64_t>& sides, int64_t canvas
     if (!places.empty()) return places;
   }
   return on_chessboard(sides, end, random);
+}
+
+std::vector<Place> place_in_line(int64_t first, int64_t second, Relation relation, int64_t canvas,
+                                 int64_t grid) {
+  const int64_t end = canvas / grid * grid;
+  if (first + second > end) return {};
+  const bool first_is_before = relation == Relation::kLeftOf || relation == Relation::kAbove;
+  const int64_t before = first_is_before ? first : second, after = first + second - before;
+  const int64_t gap = (end - before - after) / 3 / grid * grid;
+  const int64_t start = (end - before - after - gap) / 2 / grid * grid;
+  const int64_t next = start + before + gap;
+  const auto middle = [&](int64_t side) { return (end - side) / 2 / grid * grid; };
+  const bool horizontal = relation == Relation::kLeftOf || relation == Relation::kRightOf;
+  const Place one =
+      horizontal ? Place{start, middle(before), before} : Place{middle(before), start, before};
+  const Place two =
+      horizontal ? Place{next, middle(after), after} : Place{middle(after), next, after};
+  return first_is_before ? std::vector<Place>{one, two} : std::vector<Place>{two, one};
 }
 
 std::vector<Place> place_related(int64_t first, int64_t second, Relation relation, int64_t canvas,

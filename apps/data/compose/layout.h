@@ -13,8 +13,15 @@ struct Place {
   int64_t left = 0, top = 0, side = 0;
 };
 
-/// The place in the middle of the canvas; half a grid step to the left and above it where the grid says so.
-Place place_centred(int64_t side, int64_t canvas, int64_t grid);
+/// The usual places of one to five things: in rows, 1, 2, 2 + 1, 2 + 2, 3 + 2, each in the middle of its cell.
+///
+/// returns  one place a side, in order; empty when one is larger than its cell
+std::vector<Place> place_in_rows(const std::vector<int64_t>& sides, int64_t canvas, int64_t grid);
+
+/// The usual places of two things of which the first is left of, right of, above or below the second: in line, both in the
+/// middle across it. Empty when they do not fit.
+std::vector<Place> place_in_line(int64_t first, int64_t second, Relation relation, int64_t canvas,
+                                 int64_t grid);
 
 /// Places that lie inside the canvas, on multiples of `grid`, without touching one another.
 ///

@@ -49,7 +49,7 @@ int main(int argc, char** argv) {
   ImportOptions import;
   lexel::bench::BenchOptions bench;
   DataCommands data;
-  EvalTokenizerOptions eval;
+  EvalCommands eval;
   TrainCommands train;
   for (int i = 0; i < argc; ++i)
     train.tokenizer.command += (i > 0 ? " " : "") + std::string(argv[i]);
@@ -89,8 +89,12 @@ int main(int argc, char** argv) {
       return programs.train_tokenizer(train.tokenizer);
     }
     if (command == "eval") {
-      if (eval.model.empty()) eval.model = default_model_path();
-      return programs.eval_tokenizer(eval);
+      if (parsed->get_subcommand("eval")->got_subcommand("probe")) {
+        if (eval.probe.tokenizer.empty()) eval.probe.tokenizer = default_model_path();
+        return programs.eval_probe(eval.probe);
+      }
+      if (eval.tokenizer.model.empty()) eval.tokenizer.model = default_model_path();
+      return programs.eval_tokenizer(eval.tokenizer);
     }
     return command == "info" ? programs.info(info) : programs.import(import);
   };

@@ -54,6 +54,9 @@ const Programs kPrograms = {
     [](const EvalTokenizerOptions& o) {
       return entry<EvalTokenizerOptions, run_eval_tokenizer>("lexel eval tokenizer", o);
     },
+    [](const EvalProbeOptions& o) {
+      return entry<EvalProbeOptions, run_eval_probe>("lexel eval probe", o);
+    },
     [](const TrainOptions& o) {
       return entry<TrainOptions, run_train_tokenizer>("lexel train tokenizer", o);
     },

@@ -4,6 +4,7 @@
 #include "apps/data/compose/options.h"
 #include "apps/data/fetch.h"
 #include "apps/eval/options.h"
+#include "apps/eval/probe/options.h"
 #include "apps/options.h"
 #include "apps/train/options.h"
 
@@ -20,6 +21,7 @@ struct Programs {
   int (*data_list)(const data::FetchOptions&);
   int (*data_compose)(const data::ComposeOptions&);
   int (*eval_tokenizer)(const EvalTokenizerOptions&);
+  int (*eval_probe)(const EvalProbeOptions&);
   int (*train_tokenizer)(const TrainOptions&);
   int (*train_text)(const TrainTextOptions&);
   int (*train_generator)(const TrainGeneratorOptions&);

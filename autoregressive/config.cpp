@@ -107,9 +107,9 @@ Config parti_lexel_128() {
 }
 
 Config vim_fashion() {
-  Config config = parti(0, 4, 192, 768, 4);
+  Config config = parti(0, 4, 128, 512, 4);
   config.classes = 10;
-  config.grid_height = config.grid_width = 8;
+  config.grid_height = config.grid_width = 7;  // 28 x 28 pixels, patches of 4
   config.conv_kernel = 5;
   config.codebook_size = 512;
   return config;

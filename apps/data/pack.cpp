@@ -319,6 +319,7 @@ PackCount pack_fashion_mnist(const std::string& root, const std::string& output)
             i);
       const nlohmann::json about = {
           {"caption", kClasses[label]},
+          {"class", label},
           {"source", "dataset-fashion-mnist/" + part + "/" + std::to_string(i)},
           {"set", "fashion-mnist"},
           {"kind", "clothes"},

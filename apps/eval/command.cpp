@@ -1,13 +1,14 @@
 #include "apps/eval/command.h"
 
 #include "apps/command_line.h"
+#include "apps/eval/probe/command.h"
 
 namespace lexel::cli {
 
-CLI::App* define_eval(CLI::App& lexel, EvalTokenizerOptions& options) {
-  CLI::App* eval = lexel.add_subcommand("eval", "Measure a model on pictures");
-  eval->require_subcommand(1);
-  CLI::App* tokenizer = eval->add_subcommand(
+namespace {
+
+void define_eval_tokenizer(CLI::App& eval, EvalTokenizerOptions& options) {
+  CLI::App* tokenizer = eval.add_subcommand(
       "tokenizer", "PSNR, SSIM, MSE, Frechet distance and codebook use, with intervals and floors");
   tokenizer->add_option("data", options.data, "Pictures: files, folders, tars, .txt lists")
       ->required()
@@ -44,6 +45,15 @@ CLI::App* define_eval(CLI::App& lexel, EvalTokenizerOptions& options) {
       "Pictures meet the model as its file says (crop, kernel, size), and are compared at that "
       "size.\n"
       "Example: lexel eval tokenizer data/skimage-heldout-00000.tar --output skimage.json");
+}
+
+}  // namespace
+
+CLI::App* define_eval(CLI::App& lexel, EvalCommands& options) {
+  CLI::App* eval = lexel.add_subcommand("eval", "Measure a model on pictures");
+  eval->require_subcommand(1);
+  define_eval_tokenizer(*eval, options.tokenizer);
+  define_eval_probe(*eval, options.probe);
   return eval;
 }
 

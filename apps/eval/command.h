@@ -3,11 +3,18 @@
 #include <CLI/CLI.hpp>
 
 #include "apps/eval/options.h"
+#include "apps/eval/probe/options.h"
 
 namespace lexel::cli {
 
-/// `lexel eval tokenizer` as a subcommand of `lexel`; `options` are filled by a clean parse.
+/// What `lexel eval` was asked for: one of them, by the subcommand.
+struct EvalCommands {
+  EvalTokenizerOptions tokenizer;
+  EvalProbeOptions probe;
+};
+
+/// `lexel eval` with a subcommand a kind of measurement, as a subcommand of `lexel`; `options` are filled by a clean parse.
 /// returns  the subcommand "eval"
-CLI::App* define_eval(CLI::App& lexel, EvalTokenizerOptions& options);
+CLI::App* define_eval(CLI::App& lexel, EvalCommands& options);
 
 }  // namespace lexel::cli

@@ -2,11 +2,14 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "apps/train/recipe_fields.h"
+#include "autoregressive/generate.h"
+#include "autoregressive/packed_model.h"
 #include "kernels/check.h"
 #include "tokenizers/io/sha256.h"
 
@@ -131,7 +134,32 @@ TaskEvaluation GeneratorTask::evaluate(int64_t) {
   for (const auto& [name, mean] : means) result.metrics[name] = mean.value();
   const auto scenes = means.find("nll/scenes");
   result.score = -(scenes == means.end() ? overall : scenes->second).value();
+  if (recipe_.samples > 0 && !held_out_.empty()) draw_samples(result);
   return result;
+}
+
+void GeneratorTask::draw_samples(TaskEvaluation& evaluation) const {
+  const std::vector<Sample>& known = held_out_.front().samples;
+  const auto count = std::min(size_t(recipe_.samples), known.size());
+  const std::vector<Sample> samples(known.begin(), known.begin() + int64_t(count));
+  const ar::GenerateOptions options{.guidance = recipe_.guidance,
+                                    .temperature = recipe_.temperature,
+                                    .top_k = recipe_.top_k,
+                                    .top_p = recipe_.top_p,
+                                    .seed = uint64_t(recipe_.schedule.seed)};
+  const auto format = options_.stored == ar::Stored::kInt8 ? kernels::WeightFormat::kInt8
+                                                           : kernels::WeightFormat::kBFloat16;
+  const ar::Generated drawn =
+      ar::generate(ar::pack(model_, format), on_device(condition_of(data_, samples)),
+                   on_device(condition_of(data_, {Sample()}, {true})),
+                   at::arange(int64_t(count), at::kLong), options);
+  evaluation.samples = data_.tokenizer->decode(drawn.tokens.cpu());
+  for (const Sample& sample : samples) {
+    evaluation.captions.push_back(data_.config.text_depth > 0 || sample.label < 0
+                                      ? sample.caption
+                                      : "class " + std::to_string(sample.label) + ' ' +
+                                            sample.caption);
+  }
 }
 
 void GeneratorTask::write_model(const std::string& path, const std::string& provenance) {

@@ -49,6 +49,8 @@ class GeneratorTask : public Task {
     std::vector<Sample> samples;  // with tokens
   };
   void read_held_out();
+  /// Draws the first held-out captions, or classes, always with the same seeds.
+  void draw_samples(TaskEvaluation& evaluation) const;
   ar::ForwardOptions forward_options() const;
   ar::Condition on_device(const ar::Condition& condition) const;
   void start_batches(int64_t first);

@@ -80,7 +80,10 @@ TEST_F(TrainGenerator, LossFallsAndTheModelFileLoads) {
   recipe_.schedule.log_every = 10;
   recipe_.schedule.learning_rate = 1e-2;
   options_.weights = "fp32";
+  recipe_.samples = 3;
   run("run");
+  EXPECT_EQ(lines("run", "eval")[1]["samples"]["captions"].size(), 3u);
+  EXPECT_TRUE(std::filesystem::exists(path("run/samples/80.png")));
   const auto evaluations = lines("run", "eval");
   ASSERT_EQ(evaluations.size(), 3u);
   const auto nll = [&](size_t i, const char* set) {

@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
 # Packs a training run for a machine with a GPU and no network: programs, recipe, pictures, run.sh. See README.md.
 #
-#   make_bundle.sh RECIPE OUTPUT [--data INPUT...] [--programs FOLDER] [--max-mb N]
+#   make_bundle.sh RECIPE OUTPUT [--data INPUT...] [--sprites TAR] [--tokenizer FILE] [--text FILE] [--programs FOLDER] [--max-mb N]
 #
-#   --data       pictures: files, folders, tars, lists; default data/*.tar of the sets that the recipe's mixture names
+#   --data       pictures: files, folders, tars, lists; default data/*.tar of the sets that the recipe's mixture names.
+#                For a generator: small captioned tars and token files that travel as they are; default none
+#   --sprites    for a generator: the things that scenes are composed of (default data/sprites.tar)
+#   --tokenizer  for a generator: the picture tokenizer (default assets/lexel-128.safetensors)
+#   --text       for a generator: the text tokenizer; default: one is trained there, on the captions
 #   --programs   a build with bin/ and lib/; default: build/release, which this brings up to date
 #   --max-mb     most bytes of the bundle and the source tree together, MiB (default 60)
 set -euo pipefail
@@ -11,19 +15,28 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 tree=$(cd "$here/../../.." && pwd)
 die() { echo "make_bundle: $*" >&2; exit 1; }
 
-[[ $# -ge 2 ]] || die "usage: make_bundle.sh RECIPE OUTPUT [--data INPUT...] [--programs FOLDER] [--max-mb N]"
+[[ $# -ge 2 ]] || die "usage: make_bundle.sh RECIPE OUTPUT [OPTIONS]"
 recipe=$1 output=$2
 shift 2
-data=() programs="" max_mb=60
+data=() sprites=$tree/data/sprites.tar tokenizer=$tree/assets/lexel-128.safetensors text="" programs="" max_mb=60
 while [[ $# -gt 0 ]]; do
   case $1 in
     --data) shift; while [[ $# -gt 0 && $1 != --* ]]; do data+=("$1"); shift; done ;;
+    --sprites) sprites=${2:?}; shift 2 ;;
+    --tokenizer) tokenizer=${2:?}; shift 2 ;;
+    --text) text=${2:?}; shift 2 ;;
     --programs) programs=${2:?}; shift 2 ;;
     --max-mb) max_mb=${2:?}; shift 2 ;;
     *) die "unknown argument $1" ;;
   esac
 done
 [[ -f $recipe ]] || die "$recipe: no such recipe"
+kind=tokenizer
+if grep -q '"model.text_depth"' "$recipe"; then
+  kind=generator
+  [[ -f $sprites ]] || die "$sprites: no such file: lexel data fetch sprites makes it, or give --sprites"
+  [[ -f $tokenizer ]] || die "$tokenizer: no such file"
+fi
 
 if [[ -z $programs ]]; then
   programs=$tree/build/release
@@ -32,7 +45,7 @@ fi
 [[ -x $programs/bin/lexel ]] || die "$programs/bin/lexel: no such program"
 
 # The sets of the mixture ("mixture": "wallpapers=0.6 ..."), and all that is held out.
-if [[ ${#data[@]} == 0 ]]; then
+if [[ $kind == tokenizer && ${#data[@]} == 0 ]]; then
   mixture=$(sed -n 's/.*"mixture": "\(.*\)".*/\1/p' "$recipe")
   shopt -s nullglob
   for set in $mixture; do data+=("$tree/data/${set%%=*}"-*.tar); done
@@ -74,8 +87,19 @@ data_mb=$((max_mb - (tree_kb + $(bundle_kb)) / 1024 - 2))
 echo "make_bundle: tree $((tree_kb / 1024)) MiB, programs $(($(bundle_kb) / 1024)) MiB, $data_mb MiB left for pictures" >&2
 [[ $data_mb -ge 1 ]] || die "nothing is left for pictures of $max_mb MiB"
 
-"$programs/bin/lexel" train pack --recipe "$recipe" --data "${data[@]}" --output "$output" --max-mb "$data_mb" ||
-  die "the pictures could not be packed"
+if [[ $kind == tokenizer ]]; then
+  "$programs/bin/lexel" train pack --recipe "$recipe" --data "${data[@]}" --output "$output" --max-mb "$data_mb" ||
+    die "the pictures could not be packed"
+else
+  cp "$recipe" "$output/recipe.json"
+  cp "$sprites" "$output/sprites.tar"
+  cp "$tokenizer" "$output/tokenizer.safetensors"
+  [[ -z $text ]] || cp "$text" "$output/text.model"
+  if [[ ${#data[@]} -gt 0 ]]; then
+    mkdir "$output/data"
+    cp "${data[@]}" "$output/data/"
+  fi
+fi
 
 total_kb=$((tree_kb + $(bundle_kb)))
 [[ $total_kb -le $((max_mb * 1024)) ]] || die "$((total_kb / 1024)) MiB with the tree, at most $max_mb may be"

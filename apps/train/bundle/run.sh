@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains from this bundle and leaves at most 8 files of 16 MiB. See README.md.
 #
-#   run.sh MINUTES [OUT] [--total MINUTES] [--resume FOLDER] [OPTIONS of lexel train tokenizer]
+#   run.sh MINUTES [OUT] [--total MINUTES] [--resume FOLDER] [OPTIONS of lexel train tokenizer, or generator]
 #
 #   MINUTES    how long to train now
 #   OUT        where the results go (default: results)
@@ -61,6 +61,12 @@ run=$work/run
 mkdir "$run"
 cd "$here" # the recipe's paths start here
 start=(--recipe recipe.json)
+kind=tokenizer inputs=(--data data.tar)
+if grep -q '"model.text_depth"' recipe.json; then
+  kind=generator inputs=(--sprites sprites.tar --tokenizer tokenizer.safetensors)
+  [[ ! -e text.model ]] || inputs+=(--text text.model)
+  [[ ! -e data ]] || inputs+=(--data data/*)
+fi
 if [[ -n $resume ]]; then
   if [[ -e $resume/checkpoint.safetensors ]]; then
     cp "$resume/checkpoint.safetensors" "$run/"
@@ -69,6 +75,7 @@ if [[ -n $resume ]]; then
     cat "$resume"/checkpoint.safetensors.part* >"$run/checkpoint.safetensors"
   fi
   cp "$resume/metrics.jsonl" "$run/"
+  [[ ! -e $resume/text.model ]] || cp "$resume/text.model" "$run/"
   start=(--resume)
 fi
 
@@ -80,7 +87,7 @@ seconds=$(awk -v m="$minutes" -v more="$([[ -n $total ]] && echo 0 || echo 120)"
   nvidia-smi -L 2>/dev/null || true
 } | tee "$run/run.log" >&2
 code=0
-timeout --signal=TERM --kill-after=60 "$seconds" "$lexel" train tokenizer "${start[@]}" --data data.tar --output "$run" \
+timeout --signal=TERM --kill-after=60 "$seconds" "$lexel" train "$kind" "${start[@]}" "${inputs[@]}" --output "$run" \
   --device "$device" --workers "$(nproc)" --minutes "${total:-$minutes}" --quiet "${options[@]}" 2>&1 | tee -a "$run/run.log" || code=$?
 [[ $code == 0 || $code == 124 ]] || echo "run.sh: training ended with exit code $code" >&2
 cp "$run/run.log" "$output/" 2>/dev/null || true # also where there is no checkpoint yet

@@ -100,6 +100,7 @@ TokenBatches::~TokenBatches() = default;
 
 TokenBatches::Prepared TokenBatches::prepare(int64_t number) {
   Prepared prepared;
+  prepared.text_only = number < options_.text_batches;
   std::vector<bool> dropped;
   for (int64_t i = 0; i < options_.batch; ++i) {
     const int64_t n = number * options_.batch + i;
@@ -108,11 +109,12 @@ TokenBatches::Prepared TokenBatches::prepare(int64_t number) {
     prepared.places.push_back(place);
     prepared.samples.push_back(store ? store->item(place.item)
                                      : data_.sources[place.source]->item(place.item));
-    dropped.push_back(Philox(options_.seed, "caption drop", uint64_t(n)).uniform() <
-                      options_.caption_drop);
+    dropped.push_back(!prepared.text_only &&
+                      Philox(options_.seed, "caption drop", uint64_t(n)).uniform() <
+                          options_.caption_drop);
   }
   prepared.condition = condition_of(data_, prepared.samples, dropped);
-  if (options_.workers_tokenize) tokenize(prepared);
+  if (options_.workers_tokenize && !prepared.text_only) tokenize(prepared);
   return prepared;
 }
 
@@ -129,7 +131,7 @@ void TokenBatches::tokenize(Prepared& batch) {
 TokenBatch TokenBatches::next() {
   Prepared prepared = queue_->next();
   const auto begin = std::chrono::steady_clock::now();
-  if (!prepared.tokens.defined()) tokenize(prepared);
+  if (!prepared.tokens.defined() && !prepared.text_only) tokenize(prepared);
   tokenized_s_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return {std::move(prepared.condition), std::move(prepared.tokens)};
 }

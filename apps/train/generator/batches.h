@@ -20,7 +20,7 @@ namespace lexel::train {
 /// Pictures as a generator learns them.
 struct TokenBatch {
   ar::Condition condition;  // CPU
-  at::Tensor tokens;        // (B, N) int64, CPU
+  at::Tensor tokens;        // (B, N) int64, CPU; undefined: captions alone
 };
 
 /// Everything that samples come from.
@@ -47,7 +47,8 @@ class TokenBatches {
     int64_t batch = 16;
     double caption_drop = 0.1;
     uint64_t seed = 1;
-    int64_t first = 0;  // number of the first batch
+    int64_t first = 0;         // number of the first batch
+    int64_t text_batches = 0;  // so many first ones are captions alone, none dropped
     int64_t workers = 1;
     bool workers_tokenize = false;
     std::string cache;  // file for the tokens of composed scenes; empty: none
@@ -74,6 +75,7 @@ class TokenBatches {
     std::vector<Sample> samples;
     ar::Condition condition;
     at::Tensor tokens;  // undefined: still to be made
+    bool text_only = false;
   };
   Prepared prepare(int64_t number);
   /// Makes the tokens of a batch, and keeps those that were not known.

@@ -37,6 +37,10 @@ GeneratorTask::GeneratorTask(const GeneratorRecipe& recipe, const GeneratorData&
       data_(data),
       options_(options),
       model_(ar::make_model(recipe.model, uint64_t(recipe.schedule.seed), options.device)) {
+  if (recipe.pretrain_text_steps > 0) {
+    initialise(train::parameters(masked_head_, recipe.model), uint64_t(recipe.schedule.seed),
+               options.device);
+  }
   if (recipe.start == "codes") {
     ar::start_from_codes(model_, codes.to(options.device, at::kFloat),
                          uint64_t(recipe.schedule.seed));
@@ -65,6 +69,15 @@ void GeneratorTask::read_held_out() {
     if (!set.samples.empty()) held_out_.push_back(std::move(set));
   }
   held_out_fingerprint_ = sha256(all.data(), all.size());
+}
+
+ParameterList GeneratorTask::parameters() {
+  ParameterList list = ar::parameters(model_);
+  if (recipe_.pretrain_text_steps > 0) {
+    const ParameterList head = train::parameters(masked_head_, recipe_.model);
+    list.insert(list.end(), head.begin(), head.end());
+  }
+  return list;
 }
 
 std::string GeneratorTask::recipe() const { return recipe_fields::write(recipe_); }
@@ -103,6 +116,14 @@ TaskLoss GeneratorTask::loss(int64_t number, double) {
   options.seed = uint64_t(recipe_.schedule.seed);
   options.step = number;
   options.rematerialize = recipe_.rematerialize;
+  if (number < text_batches()) {
+    MaskedCaptions captions = mask_captions(batch.condition, *data_.text, options.seed, number);
+    captions.condition = on_device(captions.condition);
+    captions.places = captions.places.to(options_.device);
+    captions.pieces = captions.pieces.to(options_.device);
+    const at::Tensor loss = masked_loss(model_, masked_head_, captions, options);
+    return {loss, {{"masked pieces", loss.detach()}}};
+  }
   return {
       ar::token_loss(model_, on_device(batch.condition), batch.tokens.to(options_.device), options),
       {}};

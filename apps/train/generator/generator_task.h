@@ -8,6 +8,7 @@
 
 #include "apps/train/generator/batches.h"
 #include "apps/train/generator/recipe.h"
+#include "apps/train/generator/text_pretraining.h"
 #include "apps/train/task.h"
 #include "autoregressive/generator_file.h"
 #include "autoregressive/model.h"
@@ -32,7 +33,7 @@ class GeneratorTask : public Task {
   std::string kind() const override { return "generator"; }
   std::string recipe() const override;
   const TaskSchedule& schedule() const override { return recipe_.schedule; }
-  ParameterList parameters() override { return ar::parameters(model_); }
+  ParameterList parameters() override;  // with the head of text pre-training, where there is one
   TaskLoss loss(int64_t number, double progress) override;
   TaskEvaluation evaluate(int64_t step) override;
   void write_model(const std::string& path, const std::string& provenance) override;
@@ -54,11 +55,16 @@ class GeneratorTask : public Task {
   ar::ForwardOptions forward_options() const;
   ar::Condition on_device(const ar::Condition& condition) const;
   void start_batches(int64_t first);
+  /// Batches that pre-train the text encoder, before those of pictures.
+  int64_t text_batches() const {
+    return recipe_.pretrain_text_steps * recipe_.schedule.accumulation;
+  }
 
   GeneratorRecipe recipe_;
   const GeneratorData& data_;
   Options options_;
   ar::Model model_;
+  MaskedHead masked_head_;  // recipe_.pretrain_text_steps > 0
   std::vector<HeldOut> held_out_;
   std::string held_out_fingerprint_;
   std::unique_ptr<TokenBatches> batches_;

@@ -50,6 +50,30 @@ grep -q '"type":"step","step":6,' "$work/away/out2/metrics.jsonl" || fail "the m
 grep -q '"type":"step","step":10,' "$work/away/out2/metrics.jsonl" || fail "training did not go on to step 10"
 there "$build/bin/lexel" info out2/model.safetensors >/dev/null || fail "the model cannot be read"
 
+# A generator's: things and the shipped tokenizer travel, scenes are composed there.
+sprites=$work/sprites.tar
+mkdir "$work/things"
+for thing in cat dog fish house tree car cup star; do
+  cp "$tree/tests/data/pictures/alpha.png" "$work/things/$thing.png"
+  echo "{\"name\": \"$thing\", \"plural\": \"${thing}s\", \"drawing\": \"made\", \"tintable\": false}" >"$work/things/$thing.json"
+done
+(cd "$work/things" && tar cf "$sprites" -- *)
+field() { sed -i "s/\"$1\": [^,]*/\"$1\": $2/" "$work/generator.json"; }
+cp "$tree/recipes/parti-lexel-128-gpu.json" "$work/generator.json"
+for setting in model.text_depth=1 model.text_vocabulary=400 model.depth=1 model.width=32 model.heads=2 model.hidden=64 batch=4 \
+  scenes=40 eval_scenes=8 samples=2; do
+  field "${setting%%=*}" "${setting#*=}"
+done
+"$make_bundle" "$work/generator.json" "$work/away/generator" --sprites "$sprites" --programs "$build" --max-mb 150
+for file in recipe.json sprites.tar tokenizer.safetensors; do
+  [[ -s $work/away/generator/$file ]] || fail "the generator's bundle has no $file"
+done
+there generator/run.sh 1 out3 --steps 3 --set eval_steps=3 --set log_every=1
+check_results out3
+[[ -s $work/away/out3/text.model ]] || fail "the text tokenizer trained there was lost"
+there generator/run.sh 1 out4 --resume out3 --steps 5
+grep -q '"type":"step","step":5,' "$work/away/out4/metrics.jsonl" || fail "the generator's training did not go on to step 5"
+
 # Failures are one line.
 there bundle/run.sh soon 2>"$work/error" && fail "run.sh took 'soon' for a number"
 [[ $(wc -l <"$work/error") == 1 ]] || fail "more than one line: $(cat "$work/error")"

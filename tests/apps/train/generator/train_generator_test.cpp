@@ -199,6 +199,27 @@ TEST_F(TrainGenerator, AdafactorAndAccumulationTrainToo) {
   EXPECT_EQ(lines("run", "step").size(), 4u);
 }
 
+TEST_F(TrainGenerator, TextEncoderIsPreTrainedFirstByMaskedPieces) {
+  recipe_.pretrain_text_steps = 60;
+  recipe_.schedule.steps = 66;
+  recipe_.schedule.eval_steps = 100;
+  recipe_.schedule.learning_rate = 1e-2;
+  run("run");
+  const auto steps = lines("run", "step");
+  const auto masked = [&](size_t i) { return steps[i]["losses"]["masked pieces"].get<double>(); };
+  EXPECT_LT(masked(59), masked(0) - 1.0);
+  EXPECT_FALSE(steps[60]["losses"].contains("masked pieces"));
+  const auto model = read_model_file(path("run/model.safetensors"));
+  for (const auto& [name, tensor] : model.tensors) {
+    EXPECT_EQ(name.find("pretraining"), std::string::npos) << name;
+  }
+  recipe_.schedule.steps = 59;  // ends before its end, and goes on
+  run("parts");
+  options_.task.steps = 66;
+  resume("parts");
+  EXPECT_EQ(lines("parts", "step").size(), 66u);
+}
+
 TEST_F(TrainGenerator, WhatCannotBeIsSaidBeforeTheFirstStep) {
   recipe_.model.grid_width = 5;
   expect_error(ErrorKind::kUsage, "model.grid_width: expected 4, as tokenizer.safetensors has",
@@ -243,7 +264,7 @@ TEST_F(TrainGenerator, LossThatIsNotFiniteNamesTheStep) {
 }
 
 TEST(GeneratorRecipe, ShippedRecipesAreValid) {
-  for (const char* name : {"parti-lexel-128"}) {
+  for (const char* name : {"parti-lexel-128", "parti-lexel-128-gpu", "parti-350m"}) {
     SCOPED_TRACE(name);
     recipe_fields::read<GeneratorRecipe>(std::string(LEXEL_SOURCE_DIR) + "/recipes/" + name +
                                          ".json");

@@ -1,7 +1,6 @@
 #include "autoregressive/transformer.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/matmul.h>
@@ -11,6 +10,7 @@
 
 #include "autoregressive/dropout.h"
 #include "kernels/attention.h"
+#include "kernels/gelu.h"
 
 namespace lexel::ar {
 namespace {
@@ -73,7 +73,7 @@ struct Sublayers {
 
   at::Tensor feed_forward(const FeedForward& layer, const at::Tensor& x) const {
     const auto up = apply_linear(layer.up, apply_norm(layer.norm, x, options.compute));
-    const auto hidden = config.activation == "gelu" ? at::gelu(up, "tanh") : at::relu(up);
+    const auto hidden = config.activation == "gelu" ? kernels::gelu(up) : at::relu(up);
     const auto y = apply_linear(layer.down, drop(hidden, ".feed_forward.activation"));
     return x + drop(y, ".feed_forward.residual");
   }

@@ -53,7 +53,7 @@ int main(int argc, char** argv) {
   TrainCommands train;
   for (int i = 0; i < argc; ++i)
     train.tokenizer.command += (i > 0 ? " " : "") + std::string(argv[i]);
-  train.generator.task.command = train.tokenizer.command;
+  train.generator.task.command = train.detector.task.command = train.tokenizer.command;
   CLI::App* parsed = nullptr;
   const auto define = [&](CLI::App& app) {
     parsed = &app;
@@ -83,6 +83,10 @@ int main(int argc, char** argv) {
       if (chosen->got_subcommand("generator")) {
         if (train.generator.tokenizer.empty()) train.generator.tokenizer = default_model_path();
         return programs.train_generator(train.generator);
+      }
+      if (chosen->got_subcommand("detector")) {
+        if (train.detector.tokenizer.empty()) train.detector.tokenizer = default_model_path();
+        return programs.train_detector(train.detector);
       }
       if (chosen->got_subcommand("pack")) return programs.train_pack(train.pack);
       if (chosen->got_subcommand("results")) return programs.train_results(train.results);

@@ -66,6 +66,9 @@ const Programs kPrograms = {
     [](const TrainGeneratorOptions& o) {
       return entry<TrainGeneratorOptions, run_train_generator>("lexel train generator", o);
     },
+    [](const TrainDetectorOptions& o) {
+      return entry<TrainDetectorOptions, run_train_detector>("lexel train detector", o);
+    },
     [](const TrainPackOptions& o) {
       return entry<TrainPackOptions, run_train_pack>("lexel train pack", o);
     },

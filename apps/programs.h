@@ -25,6 +25,7 @@ struct Programs {
   int (*train_tokenizer)(const TrainOptions&);
   int (*train_text)(const TrainTextOptions&);
   int (*train_generator)(const TrainGeneratorOptions&);
+  int (*train_detector)(const TrainDetectorOptions&);
   int (*train_pack)(const TrainPackOptions&);
   int (*train_results)(const TrainResultsOptions&);
 };

@@ -135,6 +135,19 @@ CodebookStatistics codebook_statistics(const at::Tensor& ids, int64_t codebook_s
           std::exp(entropy.item<double>())};
 }
 
+Interval wilson_interval(int64_t held, int64_t trials) {
+  check_arg(held >= 0 && held <= trials, "wilson_interval", "expected 0 <= held <= trials, got ",
+            held, " of ", trials);
+  if (trials == 0) return {0.0, 0.0, 1.0};
+  constexpr double kZ = 1.959963984540054;  // 97.5 % of the normal distribution
+  const double n = static_cast<double>(trials), share = static_cast<double>(held) / n;
+  const double middle = (share + kZ * kZ / (2 * n)) / (1 + kZ * kZ / n);
+  const double half =
+      kZ * std::sqrt(share * (1 - share) / n + kZ * kZ / (4 * n * n)) / (1 + kZ * kZ / n);
+  // Exactly 0 and 1 at the ends, without rounding.
+  return {share, held == 0 ? 0.0 : middle - half, held == trials ? 1.0 : middle + half};
+}
+
 Interval bootstrap_interval(int64_t count, const Statistic& statistic, uint64_t seed,
                             int64_t resamples, double confidence) {
   check_arg(count >= 1, "bootstrap_interval", "expected 1 item at least, got ", count);

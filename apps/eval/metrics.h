@@ -64,6 +64,14 @@ struct Interval {
   double low = 0, high = 0;
 };
 
+/// A share with its Wilson interval: fits shares near 0 and 1, and few trials.
+///
+/// held     how often it held, 0 .. trials
+/// returns  held / trials and its interval; of no trials 0 in [0, 1]
+/// throws   Error(kUsage) on negative numbers or held > trials
+/// source   Wilson 1927, doi:10.1080/01621459.1927.10502953; 95 %
+Interval wilson_interval(int64_t held, int64_t trials);
+
 /// A statistic of the items with these numbers (0 to count - 1, some of them several times).
 using Statistic = std::function<double(const std::vector<int64_t>& items)>;
 

@@ -1,6 +1,7 @@
 #include "apps/train/command.h"
 
 #include "apps/command_line.h"
+#include "apps/train/detector/command.h"
 
 namespace lexel::cli {
 
@@ -219,6 +220,7 @@ CLI::App* define_train(CLI::App& lexel, TrainCommands& options) {
   define_tokenizer(train, options.tokenizer);
   define_text(train, options.text);
   define_generator(train, options.generator);
+  define_train_detector(*train, options.detector);
   define_pack(train, options.pack);
   define_results(train, options.results);
   return train;

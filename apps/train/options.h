@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/train/detector/options.h"
 #include "apps/train/generator/options.h"
 #include "apps/train/text/options.h"
 
@@ -56,6 +57,7 @@ struct TrainCommands {
   TrainOptions tokenizer;
   TrainTextOptions text;
   TrainGeneratorOptions generator;
+  TrainDetectorOptions detector;
   TrainPackOptions pack;
   TrainResultsOptions results;
 };

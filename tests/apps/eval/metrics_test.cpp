@@ -223,5 +223,19 @@ TEST(Metrics, RejectWhatCannotBe) {
   expect_error(ErrorKind::kUsage, "confidence", [] { bootstrap_mean({1}, 1, 10, 1.0); });
 }
 
+TEST(WilsonInterval, KnownNumbers) {
+  // scipy 1.15.3: binomtest(8, 10).proportion_ci(method="wilson")
+  const Interval eight = wilson_interval(8, 10);
+  EXPECT_DOUBLE_EQ(eight.estimate, 0.8);
+  EXPECT_NEAR(eight.low, 0.4901625, 1e-6);
+  EXPECT_NEAR(eight.high, 0.9433178, 1e-6);
+  const Interval none = wilson_interval(0, 10);
+  EXPECT_EQ(none.low, 0.0);
+  EXPECT_NEAR(none.high, 0.2775328, 1e-6);
+  EXPECT_EQ(wilson_interval(10, 10).high, 1.0);
+  EXPECT_EQ(wilson_interval(0, 0).high, 1.0);  // no trial says nothing
+  tests::expect_error(ErrorKind::kUsage, "held <= trials", [] { wilson_interval(3, 2); });
+}
+
 }  // namespace
 }  // namespace lexel::eval

@@ -1,5 +1,6 @@
 #include "apps/train/generator/token_store.h"
 
+#include <ATen/ops/empty.h>
 #include <charconv>
 #include <filesystem>
 
@@ -9,28 +10,33 @@
 namespace lexel::train {
 
 TokenStore::TokenStore(const SampleSource& source, const TokenizerInfo& tokenizer)
-    : source_(source), tokenizer_(tokenizer), known_(size_t(source.items())) {}
+    : source_(source),
+      tokenizer_(tokenizer),
+      tokens_(at::empty({source.items(), tokenizer.grid_height * tokenizer.grid_width}, at::kInt)),
+      known_(size_t(source.items())),
+      is_known_(size_t(source.items()), false) {}
 
 Sample TokenStore::item(int64_t k) const {
   {
     const std::lock_guard lock(mutex_);
-    if (known_[size_t(k)].tokens.defined()) return known_[size_t(k)];
+    if (is_known_[size_t(k)]) {
+      Sample sample = known_[size_t(k)];
+      sample.tokens = tokens_[k];
+      return sample;
+    }
   }
   return source_.item(k);
 }
 
 void TokenStore::keep(int64_t k, const Sample& sample) {
   const std::lock_guard lock(mutex_);
+  if (is_known_[size_t(k)]) return;
+  tokens_[k].copy_(sample.tokens);
   Sample& known = known_[size_t(k)];
-  if (known.tokens.defined()) return;
-  known = sample;
-  known.picture = at::Tensor();
-  ++count_;
-}
-
-bool TokenStore::complete() const {
-  const std::lock_guard lock(mutex_);
-  return count_ == int64_t(known_.size());
+  known.caption = sample.caption;
+  known.label = sample.label;
+  known.kind = sample.kind;
+  is_known_[size_t(k)] = true;
 }
 
 std::string TokenStore::prefix() const { return source_.fingerprint().substr(0, 16) + "/"; }
@@ -48,10 +54,10 @@ void TokenStore::write(const std::string& path) const {
   {
     const std::lock_guard lock(mutex_);
     for (size_t k = 0; k < known_.size(); ++k) {
-      const Sample& known = known_[k];
-      if (!known.tokens.defined()) continue;
-      file.pictures.push_back({prefix() + std::to_string(k), layout, known.tokens.unsqueeze(0),
-                               known.caption, known.label});
+      if (!is_known_[k]) continue;
+      file.pictures.push_back({prefix() + std::to_string(k), layout,
+                               tokens_.narrow(0, int64_t(k), 1), known_[k].caption,
+                               known_[k].label});
     }
   }
   if (!file.pictures.empty()) write_token_file(path, file);

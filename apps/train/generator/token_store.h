@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
 #include <cstdint>
 #include <mutex>
 #include <string>
@@ -21,7 +22,6 @@ class TokenStore {
   Sample item(int64_t k) const;
   /// tokens   (N) int32, in `sample`
   void keep(int64_t k, const Sample& sample);
-  bool complete() const;
 
   /// A token file with captions, whose pictures are called FINGERPRINT/NUMBER.
   /// throws   Error(kIo)
@@ -36,8 +36,10 @@ class TokenStore {
   const SampleSource& source_;
   const TokenizerInfo& tokenizer_;
   mutable std::mutex mutex_;
-  std::vector<Sample> known_;  // without pictures; tokens undefined: not known
-  int64_t count_ = 0;          // of what is known
+  // One block, taken at once: small pieces that stay between the large ones of a step would tear the heap.
+  at::Tensor tokens_;           // (items, N) int32; rows that are not known are not touched
+  std::vector<Sample> known_;   // without tokens and pictures
+  std::vector<bool> is_known_;  // by item
 };
 
 }  // namespace lexel::train

@@ -172,6 +172,11 @@ TEST_F(TrainGenerator, ClassesComeFromTheJsonOrFromEqualCaptions) {
   const auto generator = ar::load_generator(path("classes/model.safetensors"), at::kCPU);
   EXPECT_EQ(generator.model.config.classes, 2);
   EXPECT_EQ(generator.text, nullptr);
+  recipe_.model.classes = 0;  // unconditional
+  recipe_.samples = 2;
+  recipe_.schedule.steps = 2;
+  run("unconditional");
+  EXPECT_EQ(lines("unconditional", "eval").back()["samples"]["count"], 2);
   recipe_.model.classes = 1;
   expect_error(ErrorKind::kUsage, "the data has a class 1, model.classes is 1",
                [&] { run("too few"); });

@@ -16,10 +16,10 @@ namespace {
 constexpr int64_t kPerBlock = 8;     // values of a Philox block: 16 bits each
 constexpr int64_t kGrain = 1 << 12;  // blocks of a task
 
-/// 0 where a value is dropped, `kept` elsewhere.
+/// 0 where a value is dropped, 1 elsewhere.
 template <class Value>
-void fill_mask(Value* mask, int64_t count, uint32_t threshold, Value kept, uint64_t seed,
-               uint32_t purpose, uint64_t step) {
+void fill_mask(Value* mask, int64_t count, uint32_t threshold, uint64_t seed, uint32_t purpose,
+               uint64_t step) {
   const std::array<uint32_t, 2> key = {static_cast<uint32_t>(seed),
                                        static_cast<uint32_t>(seed >> 32)};
   at::parallel_for(0, (count + kPerBlock - 1) / kPerBlock, kGrain, [&](int64_t begin, int64_t end) {
@@ -32,7 +32,7 @@ void fill_mask(Value* mask, int64_t count, uint32_t threshold, Value kept, uint6
       for (int64_t i = first; i < last; ++i) {
         const int64_t j = i - first;
         const uint32_t bits = words[static_cast<size_t>(j / 2)] >> (16 * (j % 2)) & 0xFFFF;
-        mask[i] = bits < threshold ? Value(0) : kept;
+        mask[i] = bits < threshold ? Value(0) : Value(1);
       }
     }
   });
@@ -42,15 +42,15 @@ void fill_mask(Value* mask, int64_t count, uint32_t threshold, Value kept, uint6
 
 at::Tensor dropout(const at::Tensor& x, double rate, uint64_t seed, std::string_view site,
                    int64_t step) {
-  const auto threshold = static_cast<uint32_t>(std::lround(rate * 65536.0));
+  const auto threshold = static_cast<uint32_t>(std::min(65535L, std::lround(rate * 65536.0)));
   if (threshold == 0) return x;
-  const double kept = 65536.0 / (65536.0 - threshold);
   const at::Tensor mask = at::empty(x.sizes(), x.scalar_type());
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "dropout", [&] {
-    fill_mask(mask.data_ptr<scalar_t>(), mask.numel(), threshold, static_cast<scalar_t>(kept), seed,
+    fill_mask(mask.data_ptr<scalar_t>(), mask.numel(), threshold, seed,
               static_cast<uint32_t>(fnv1a(site)), static_cast<uint64_t>(step));
   });
-  return x * mask.to(x.device());
+  // Apart from the mask, whose bfloat16 would round 1 / (1 - rate) by up to 0.4 %.
+  return x * mask.to(x.device()) * (65536.0 / (65536.0 - threshold));
 }
 
 }  // namespace lexel::ar

@@ -24,6 +24,12 @@ TEST(Dropout, KeepsTheExpectationAndTheShare) {
   }
 }
 
+TEST(Dropout, BFloat16IsScaledAsExactlyAsItCanBe) {
+  // 2.25 / 0.9 = 2.5 has a bfloat16; 1 / 0.9 has none.
+  const at::Tensor x = at::ones({1 << 16}, at::kBFloat16) * 2.25;
+  EXPECT_EQ(dropout(x, 0.1, 1, "a", 0).max().item<float>(), 2.5F);
+}
+
 TEST(Dropout, DependsOnSeedSiteStepAndPlaceOnly) {
   const at::Tensor x = at::ones({3, 4099});  // more than a task, and no multiple of a block
   const at::Tensor y = dropout(x, 0.5, 1, "a", 2);

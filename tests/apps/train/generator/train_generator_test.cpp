@@ -269,7 +269,7 @@ TEST_F(TrainGenerator, LossThatIsNotFiniteNamesTheStep) {
 }
 
 TEST(GeneratorRecipe, ShippedRecipesAreValid) {
-  for (const char* name : {"parti-lexel-128", "parti-lexel-128-gpu", "parti-350m"}) {
+  for (const char* name : {"parti-lexel-128", "parti-lexel-128-gpu", "parti-350m", "vim-fashion"}) {
     SCOPED_TRACE(name);
     recipe_fields::read<GeneratorRecipe>(std::string(LEXEL_SOURCE_DIR) + "/recipes/" + name +
                                          ".json");

@@ -94,7 +94,7 @@ TEST(Recipe, ValuesThatCannotBeAreUsageErrorsNamingTheField) {
 }
 
 TEST(Recipe, ShippedOnesAreValid) {
-  for (const char* name : {"vit-vqgan-ss", "lexel-128", "lexel-128-gpu", "smoke"}) {
+  for (const char* name : {"vit-vqgan-ss", "lexel-128", "lexel-128-gpu", "fashion-28", "smoke"}) {
     const TrainRecipe recipe =
         read_recipe(std::string(LEXEL_SOURCE_DIR) + "/recipes/" + name + ".json");
     EXPECT_NO_THROW(validate(recipe)) << name;

@@ -69,7 +69,7 @@ int main(int argc, char** argv) {
   };
   const auto run = [&] {
     const std::string command = parsed->get_subcommands().front()->get_name();
-    if (command == "bench") return run_bench_kernels(bench);
+    if (command == "bench") return run_bench(bench);
     const Programs& programs = load_programs();
     if (command == "data") {
       const CLI::App* chosen = parsed->get_subcommand("data");

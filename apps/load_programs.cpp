@@ -14,7 +14,7 @@ const Programs& load_programs() {
   return *table();
 }
 
-int run_bench_kernels(const bench::BenchOptions& options) {
+int run_bench(const bench::BenchOptions& options) {
   void* library = dlopen("liblexel_bench.so", RTLD_NOW | RTLD_GLOBAL);
   check(library != nullptr, ErrorKind::kUnsupported,
         "this build has no benchmarks (Google Benchmark was missing): ", dlerror());

@@ -37,11 +37,11 @@ const Programs& load_programs();
 
 inline constexpr const char* kProgramsSymbol = "lexel_programs";
 
-/// `lexel bench kernels`, the one function of liblexel_bench.so, which is loaded now.
+/// `lexel bench`, the one function of liblexel_bench.so, which is loaded now.
 /// returns  the exit code, after one line on stderr if it is not 0
 /// throws   Error(kUnsupported) when this build has no such library
-int run_bench_kernels(const bench::BenchOptions& options);
+int run_bench(const bench::BenchOptions& options);
 
-inline constexpr const char* kBenchSymbol = "lexel_bench_kernels";
+inline constexpr const char* kBenchSymbol = "lexel_bench";
 
 }  // namespace lexel::cli

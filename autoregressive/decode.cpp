@@ -34,11 +34,12 @@ int64_t cache_bytes(const Config& config, int64_t rows, int64_t capacity, at::Sc
 
 void check_ids(const at::Tensor& ids, int64_t rows, int64_t most, const at::Tensor& like,
                const char* what, int64_t dimensions) {
-  check_arg(
-      ids.defined() && ids.scalar_type() == at::kLong && ids.dim() == dimensions &&
-          ids.size(0) == rows && ids.device() == like.device(),
-      "ar::Decoder", "expected int64 ", what, " for ", rows, " rows on ", like.device(), ", got ",
-      ids.defined() ? concat(ids.scalar_type(), " ", ids.sizes(), " on ", ids.device()) : "none");
+  const char* const name = "ar::Decoder";
+  check_arg(ids.defined(), name, "expected ", what, ", got none");
+  check_arg(ids.scalar_type() == at::kLong && ids.dim() == dimensions && ids.size(0) == rows &&
+                ids.device() == like.device(),
+            name, "expected int64 ", what, " for ", rows, " rows on ", like.device(), ", got ",
+            ids.scalar_type(), " ", ids.sizes(), " on ", ids.device());
   if (!ids.is_cpu()) return;  // a look would wait for the device; its look-ups check
   const at::Tensor flat = ids.contiguous();
   const int64_t* const values = flat.const_data_ptr<int64_t>();

@@ -1,6 +1,7 @@
 #include "autoregressive/generate.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/full.h>
@@ -72,7 +73,9 @@ class Group {
         size_(pictures.size(0)),
         tokens_(model.positions.size(0)),
         guided_(guided),
-        decoder_(model, guided ? 2 * size_ : size_, options.cache) {
+        decoder_(model, guided ? 2 * size_ : size_, options.cache),
+        places_(
+            at::arange(tokens_, pictures.options()).unsqueeze(1).expand({-1, size_}).contiguous()) {
     if (given.defined()) {
       const at::Tensor on_cpu = given.cpu();
       const at::Tensor open = on_cpu.lt(0);
@@ -132,7 +135,7 @@ class Group {
     sampling.seed = options_.seed;
     const kernels::Drawn drawn =
         kernels::sample(logits.slice(0, 0, size_), guided_ ? logits.slice(0, size_) : at::Tensor(),
-                        pictures_, at::full({size_}, p, pictures_.options()), sampling);
+                        pictures_, places_.select(0, p), sampling);
     if (!given_.defined()) {
       ids.copy_(drawn.ids);
       log_probability.copy_(drawn.log_probabilities);
@@ -150,6 +153,7 @@ class Group {
   bool guided_;
   std::vector<bool> drawn_;  // by position: whether any picture draws there
   Decoder decoder_;
+  at::Tensor places_;  // (N, pictures) int64: row p holds p
 };
 
 void check_rows(const Condition& condition, const Config& config, int64_t rows, const char* what) {

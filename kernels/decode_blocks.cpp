@@ -36,20 +36,20 @@ void check_arguments(const at::Tensor& x, const std::vector<DecodeBlock>& blocks
                      const std::vector<KvCache>& self, const std::vector<KvCache>& cross,
                      const DecodeRows& rows) {
   const char* const name = "decode_blocks";
-  check_arg(x.defined() && x.scalar_type() == at::kFloat && x.dim() == 3 && x.is_contiguous(), name,
-            "expected contiguous float32 x (n, B, D), got ",
-            x.defined() ? concat(x.scalar_type(), " ", x.sizes()) : "none");
+  check_arg(x.defined() && rows.positions.defined(), name,
+            "expected x and positions, got an undefined tensor");
+  check_arg(x.scalar_type() == at::kFloat && x.dim() == 3 && x.is_contiguous(), name,
+            "expected contiguous float32 x (n, B, D), got ", x.scalar_type(), " ", x.sizes());
   const int64_t steps = x.size(0), batch = x.size(1), width = x.size(2);
   check_arg(steps * batch <= kMaxRows, name, "expected at most ", kMaxRows, " rows, got ", steps,
             " of ", batch);
   check_arg(self.size() == blocks.size(), name, "expected a cache for each of ", blocks.size(),
             " blocks, got ", self.size());
-  check_arg(rows.positions.defined() && rows.positions.scalar_type() == at::kLong &&
-                rows.positions.is_contiguous() && rows.positions.sizes() == x.sizes().slice(0, 2),
+  const at::Tensor& positions = rows.positions;
+  check_arg(positions.scalar_type() == at::kLong && positions.is_contiguous() &&
+                positions.sizes() == x.sizes().slice(0, 2),
             name, "expected contiguous int64 positions (", steps, ", ", batch, "), got ",
-            rows.positions.defined()
-                ? concat(rows.positions.scalar_type(), " ", rows.positions.sizes())
-                : "none");
+            positions.scalar_type(), " ", positions.sizes());
   for (size_t i = 0; i < blocks.size(); ++i) {
     const DecodeBlock& block = blocks[i];
     check_arg(self[i].keys.defined() && self[i].keys.dim() == 4 &&
@@ -290,6 +290,7 @@ at::Tensor decode_blocks(const at::Tensor& x, const std::vector<DecodeBlock>& bl
   problem.text_lengths =
       rows.text_lengths.defined() ? rows.text_lengths.const_data_ptr<int64_t>() : nullptr;
   problem.x = result.mutable_data_ptr<float>();
+  problem.blocks.reserve(blocks.size());
   for (size_t i = 0; i < blocks.size(); ++i) {
     problem.blocks.push_back(pointers_of(blocks[i], self[i], cross_of(i)));
   }

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "apps/bench/cases.h"
+#include "apps/bench/cases/generator.h"
 #include "apps/bench/options.h"
 #include "apps/bench/report.h"
 #include "apps/bench/run.h"
@@ -22,12 +23,14 @@ at::Device named_device(const std::string& name) {
   return name.starts_with("cuda") ? at::Device(at::kCUDA, 0) : resolve_device(name);
 }
 
-int bench_kernels(const BenchOptions& options) {
+int bench(const BenchOptions& options) {
   // Before the first tensor. A list needs no GPU.
   const at::Device device =
       options.list ? named_device(options.device) : resolve_device(options.device);
   if (options.threads > 0) at::set_num_threads(static_cast<int>(options.threads));
-  const std::vector<Case> cases = find_cases(device, options.kernels, options.only);
+  const std::vector<Case> cases = options.generator
+                                      ? keep_named(generator_cases(), options.only)
+                                      : find_cases(device, options.kernels, options.only);
   if (options.list) {
     std::string names;
     for (const Case& one : cases) names += concat(one.kernel, ": ", one.name, "\n");
@@ -52,7 +55,8 @@ int bench_kernels(const BenchOptions& options) {
   if (options.json == "-") {
     cli::write_stdout(as_json(report));
   } else {
-    cli::write_stdout(options.markdown ? as_markdown(report) : as_text(report));
+    cli::write_stdout((options.markdown ? as_markdown(report) : as_text(report)) +
+                      (options.generator ? step_times() : ""));
   }
   if (json) {
     const std::string text = as_json(report);
@@ -67,8 +71,8 @@ int bench_kernels(const BenchOptions& options) {
 }  // namespace
 }  // namespace lexel::bench
 
-extern "C" int lexel_bench_kernels(const lexel::bench::BenchOptions& options);
-int lexel_bench_kernels(const lexel::bench::BenchOptions& options) {
-  return lexel::cli::guarded("lexel bench kernels",
-                             [&] { return lexel::bench::bench_kernels(options); });
+extern "C" int lexel_bench(const lexel::bench::BenchOptions& options);
+int lexel_bench(const lexel::bench::BenchOptions& options) {
+  return lexel::cli::guarded(options.generator ? "lexel bench generator" : "lexel bench kernels",
+                             [&] { return lexel::bench::bench(options); });
 }

@@ -13,6 +13,7 @@ enum class Ceiling {
   kTensor,  // bfloat16 matrix products: FLOP
   kRead,    // memory that is read: bytes
   kUpdate,  // memory that is read and written back: bytes, both ways counted
+  kCache,   // memory that is read again and again, and fits the last cache: bytes
   kLaunch,  // nothing but the call's own cost: work 0
 };
 

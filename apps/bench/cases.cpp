@@ -39,4 +39,10 @@ std::vector<Case> find_cases(at::Device device, const std::vector<std::string>& 
   return found;
 }
 
+std::vector<Case> keep_named(std::vector<Case> cases, const std::string& only) {
+  std::erase_if(cases, [&](const Case& one) { return one.name.find(only) == std::string::npos; });
+  check(!cases.empty(), ErrorKind::kUsage, "no case has \"", only, "\" in its name");
+  return cases;
+}
+
 }  // namespace lexel::bench

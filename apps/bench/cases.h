@@ -15,4 +15,8 @@ namespace lexel::bench {
 std::vector<Case> find_cases(at::Device device, const std::vector<std::string>& kernels,
                              const std::string& only);
 
+/// Those whose name holds `only`.
+/// throws    Error(kUsage) when nothing is left
+std::vector<Case> keep_named(std::vector<Case> cases, const std::string& only);
+
 }  // namespace lexel::bench

@@ -93,6 +93,18 @@ double cpu_read() {
   return static_cast<double>(read) / best_s([&] { read_all(buffer); });
 }
 
+/// Reads a quarter of the last cache, 8 MB at most, again and again: the weights of a small model.
+double cpu_cache() {
+  constexpr int64_t kTimes = 16;
+  const int64_t bytes = std::min(last_cache_bytes() / 4, 8 * kMegabyte);
+  const at::Tensor buffer = at::ones({bytes / 4}, at::kFloat);
+  const int64_t threads = at::get_num_threads();
+  const int64_t read = buffer.numel() / threads * threads * 4;
+  return static_cast<double>(kTimes * read) / best_s([&] {
+           for (int64_t i = 0; i < kTimes; ++i) read_all(buffer);
+         });
+}
+
 double cpu_bf16() {
   const auto rate = [](int64_t side) {
     const at::Tensor a = at::randn({side, side}).to(at::kBFloat16),
@@ -138,6 +150,8 @@ double measure_ceiling(Ceiling ceiling, at::Device device) {
       return device.is_cuda() ? cuda_copy(device) : cpu_read();
     case Ceiling::kUpdate:
       return device.is_cuda() ? cuda_copy(device) : cpu_update();
+    case Ceiling::kCache:
+      return device.is_cuda() ? cuda_copy(device) : cpu_cache();
     case Ceiling::kLaunch:
       return 0.0;
   }

@@ -15,7 +15,8 @@ namespace lexel::bench {
 /// kRead    CPU: bytes of a sum over a buffer of 4 times the last cache, at least 256 MB
 /// kUpdate  CPU: bytes read and written when three of four such arrays are updated in place, as an optimizer does; more
 ///          than kRead where a machine reads and writes at once
-///          CUDA, both: bytes read and written by a copy of 1 GB
+/// kCache   CPU: bytes of sums over 8 MB again and again, which the last cache holds
+///          CUDA, all three: bytes read and written by a copy of 1 GB
 /// returns  FLOP/s or bytes/s; 0 for kLaunch
 double measure_ceiling(Ceiling ceiling, at::Device device);
 

@@ -12,8 +12,9 @@ inline constexpr std::array<const char*, 9> kKernelNames = {
     "codebook_lookup", "attention", "decode_attention", "linear_decode", "sampling",
     "adamw",           "adafactor", "logit_laplace",    "upfirdn"};
 
-/// What `lexel bench kernels` was asked for.
+/// What `lexel bench kernels` or `lexel bench generator` was asked for.
 struct BenchOptions {
+  bool generator = false;  // pictures of the shipped generator's shape, in place of kernels
   std::vector<std::string> kernels;  // empty: all
   std::string only;                  // cases whose name holds this; empty: all
   std::string device = "cpu";

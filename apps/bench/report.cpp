@@ -123,6 +123,8 @@ const char* ceiling_name(Ceiling ceiling) {
       return "read";
     case Ceiling::kUpdate:
       return "update";
+    case Ceiling::kCache:
+      return "cache";
     case Ceiling::kLaunch:
       return "none";
   }
@@ -130,7 +132,9 @@ const char* ceiling_name(Ceiling ceiling) {
 }
 
 const char* ceiling_unit(Ceiling ceiling) {
-  return ceiling == Ceiling::kRead || ceiling == Ceiling::kUpdate ? "B/s" : "FLOP/s";
+  const bool is_memory =
+      ceiling == Ceiling::kRead || ceiling == Ceiling::kUpdate || ceiling == Ceiling::kCache;
+  return is_memory ? "B/s" : "FLOP/s";
 }
 
 std::string format_seconds(double seconds) {

@@ -16,6 +16,7 @@ namespace lexel::kernels::cpu {
 namespace {
 
 constexpr int64_t kMaxHeadWidth = 128;
+constexpr size_t kPhasesOfBlock = 8;
 
 int64_t bytes_of(const LinearProblem& linear) {
   const int64_t number = linear.format == WeightFormat::kFloat32    ? 4
@@ -61,6 +62,7 @@ class Plan {
     qkv_ = buffers_.get();
     heard_ = qkv_ + rows_ * 3 * width;
     hidden_ = heard_ + rows_ * width;
+    phases_.reserve(problem.blocks.size() * kPhasesOfBlock);
     for (const BlockProblem& block : problem.blocks) add_block(block);
   }
 

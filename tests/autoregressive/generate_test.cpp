@@ -14,6 +14,7 @@
 #include <string>
 
 #include "tests/autoregressive/tiny_model.h"
+#include "tests/autoregressive/train_tiny.h"
 #include "tests/support/expect_error.h"
 
 namespace lexel::ar {
@@ -187,6 +188,26 @@ TEST_P(GenerateTest, LogProbabilitiesAreTheModels) {
       generate(pack(model, WeightFormat::kFloat32), condition, {}, numbers(0, 4), options);
   const at::Tensor wanted = token_log_likelihoods(model, condition, drawn.tokens);
   EXPECT_LT(drawn.log_probabilities.sub(wanted).abs().max().item<double>(), 1e-5);
+}
+
+TEST_P(GenerateTest, WhatWasLearntByHeartIsDrawnExactly) {
+  Config small = config();
+  small.width = 32;
+  small.hidden = 64;
+  small.classes = small.text_depth > 0 ? 0 : 40;
+  GenerateOptions likeliest;
+  likeliest.temperature = 0.0;
+  for (const auto& [pairs, steps] : {std::pair{1, 60}, {32, 300}}) {
+    Model model = make_model(small, 1, at::kCPU);
+    Condition condition = tests::tiny_condition(small, pairs);
+    if (condition.text.defined()) condition.text.select(1, 0).copy_(at::arange(pairs));
+    if (condition.classes.defined()) condition.classes = at::arange(pairs);
+    const at::Tensor tokens = tests::tiny_tokens(small, pairs);
+    tests::train(model, condition, tokens, steps, 0.01);
+    const Generated drawn =
+        generate(pack(model, WeightFormat::kBFloat16), condition, {}, numbers(0, pairs), likeliest);
+    EXPECT_EQ(drawn.tokens.ne(tokens).sum().item<int64_t>(), 0) << pairs << " pairs";
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GenerateTest, testing::Values("Parti", "Vim"),

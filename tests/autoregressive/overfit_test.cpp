@@ -2,44 +2,16 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/zeros_like.h>
 #include <gtest/gtest.h>
 
 #include "autoregressive/model.h"
-#include "kernels/adamw.h"
 #include "tests/autoregressive/tiny_model.h"
+#include "tests/autoregressive/train_tiny.h"
 
 namespace lexel::ar {
 namespace {
 
-/// `steps` steps of AdamW on one batch; the last loss.
-double train(Model& model, const Condition& condition, const at::Tensor& tokens, int64_t steps,
-             double rate, const ForwardOptions& options = {}) {
-  const ParameterList list = parameters(model);
-  require_gradients(list, true);
-  std::vector<kernels::AdamWUpdate> updates;
-  for (const Parameter& p : list) {
-    updates.push_back({p.tensor->detach(),
-                       {},
-                       at::zeros_like(*p.tensor).detach(),
-                       at::zeros_like(*p.tensor).detach(),
-                       {}});
-  }
-  double last = 0.0;
-  for (int64_t step = 1; step <= steps; ++step) {
-    const at::Tensor loss = token_loss(model, condition, tokens, options);
-    loss.backward();
-    for (size_t i = 0; i < list.size(); ++i) {
-      updates[i].gradient = list[i].tensor->grad();
-      updates[i].options = {.learning_rate = rate, .beta2 = 0.96, .step = step};
-    }
-    kernels::adamw_(updates);
-    for (const Parameter& p : list) p.tensor->mutable_grad().reset();
-    last = loss.item<double>();
-  }
-  require_gradients(list, false);
-  return last;
-}
+using tests::train;
 
 /// Places where the likeliest token, given the true ones before it, is not the true one.
 int64_t wrong_places(const Model& model, const Condition& condition, const at::Tensor& tokens) {

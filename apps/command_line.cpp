@@ -1,6 +1,7 @@
 #include "apps/command_line.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <iostream>
 #include <memory>
@@ -11,8 +12,6 @@
 
 namespace lexel::cli {
 namespace {
-
-constexpr const char* kShippedModel = "lexel-128.safetensors";
 
 /// CLI11's message as one line in the house style: lower case first, no line breaks, no full stop.
 std::string one_line(std::string text) {
@@ -91,12 +90,27 @@ void add_quiet_option(CLI::App& app, bool& quiet) {
   app.add_flag("-q,--quiet", quiet, "No progress bar and no notes on stderr");
 }
 
-std::string default_model_path() {
+std::string shipped_file(const std::string& name) {
   std::error_code ignored;
   const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", ignored);
-  const auto installed = program.parent_path().parent_path() / "share/lexel" / kShippedModel;
+  const auto installed = program.parent_path().parent_path() / "share/lexel" / name;
   if (std::filesystem::exists(installed, ignored)) return installed.string();
-  return std::string(LEXEL_ASSETS_DIR "/") + kShippedModel;
+  return LEXEL_ASSETS_DIR "/" + name;
+}
+
+std::string default_model_path() { return shipped_file("lexel-128.safetensors"); }
+std::string default_generator_path() { return shipped_file("parti-128.safetensors"); }
+std::string default_scorer_path() { return shipped_file("scorer-128.safetensors"); }
+
+CLI::Validator number_from(double low, double high) {
+  const auto refuse = [low, high](const std::string& text) {
+    double value = 0;
+    const bool read = CLI::detail::lexical_cast(text, value) && std::isfinite(value);
+    return read && value >= low && value <= high
+               ? std::string()
+               : concat("expected a number from ", low, " to ", high, ", got ", text);
+  };
+  return {refuse, ""};
 }
 
 }  // namespace lexel::cli

@@ -23,7 +23,15 @@ void add_device_option(CLI::App& app, std::string& device);
 void add_batch_option(CLI::App& app, int64_t& batch);
 void add_quiet_option(CLI::App& app, bool& quiet);
 
-/// The shipped model: share/lexel/ beside an installed program, assets/ of the source tree otherwise.
+/// What ships with Lexel: share/lexel/ beside an installed program, assets/ of the source tree otherwise.
+std::string shipped_file(const std::string& name);
+
+/// The shipped models: of pictures, of captions to pictures, and the one that ranks pictures by captions.
 std::string default_model_path();
+std::string default_generator_path();
+std::string default_scorer_path();
+
+/// Refuses what is not a number, "nan" and "inf" too, or not from `low` to `high`.
+CLI::Validator number_from(double low, double high);
 
 }  // namespace lexel::cli

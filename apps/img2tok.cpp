@@ -65,19 +65,6 @@ class Batcher {
   int64_t waiting_ = 0;  // tiles in parts_
 };
 
-/// An empty token file of the model's.
-TokenFile token_file_for(const TokenizerInfo& info) {
-  TokenFile file;
-  file.tokenizer_kind = info.kind;
-  file.codebook_fingerprint = info.codebook_fingerprint;
-  file.model_name = info.name;
-  file.codebook_size = info.codebook_size;
-  file.grid_height = info.grid_height;
-  file.grid_width = info.grid_width;
-  file.preprocess = info.preprocess;
-  return file;
-}
-
 std::string resolve_format(const Img2TokOptions& options) {
   if (!options.format.empty()) return options.format;
   const std::string extension = std::filesystem::path(options.output).extension().string();
@@ -105,7 +92,7 @@ int run_img2tok(const Img2TokOptions& options) {
   const auto tokenizer = load_image_tokenizer(options.model, options.device);
   const TokenizerInfo& info = tokenizer->info();
 
-  TokenFile file = token_file_for(info);
+  TokenFile file = empty_token_file(info);
   if (!options.fit.empty()) file.preprocess.fit = options.fit;
 
   std::vector<std::pair<std::string, std::string>> skipped;  // what, why

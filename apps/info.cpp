@@ -10,10 +10,12 @@
 
 #include "apps/machine.h"
 #include "apps/spool.h"
+#include "apps/txt2img/record.h"
 #include "kernels/check.h"
 #include "tokenizers/io/atomic_file.h"
 #include "tokenizers/io/image.h"
 #include "tokenizers/io/model_file.h"
+#include "tokenizers/io/png_text.h"
 #include "tokenizers/io/safetensors.h"
 #include "tokenizers/io/token_file.h"
 
@@ -100,6 +102,25 @@ ordered_json explain_tokens(const std::string& path) {
   };
 }
 
+/// What a generator draws, and from what. A config that says less than it must is left to who loads it.
+ordered_json explain_generator(const ordered_json& config, const ModelFileSummary& summary) {
+  const auto say = [&config](const char* key) {
+    return config.is_object() && config.contains(key) ? config[key].dump() : std::string("?");
+  };
+  std::string from = "nothing: unconditional";
+  if (summary.file.kind == "parti") {
+    from = concat("captions of at most ", say("max_text_tokens"), " pieces (",
+                  say("text_vocabulary"), " in the vocabulary)");
+  } else if (say("classes") != "0") {
+    from = concat("one of ", say("classes"), " classes");
+  }
+  return {
+      {"draws", concat(say("grid_height"), "x", say("grid_width"), " tokens of ",
+                       say("codebook_size"), " codes, from ", from)},
+      {"tokens of", concat(say("tokenizer_name"), ", codebook ", say("codebook_fingerprint"))},
+  };
+}
+
 ordered_json explain_model(const std::string& path) {
   const ModelFileSummary summary = read_model_file_summary(path);
   int64_t scalars = 0;
@@ -117,14 +138,18 @@ ordered_json explain_model(const std::string& path) {
   const auto parsed = [](const std::string& text) {
     return ordered_json::parse(text.empty() ? "null" : text, nullptr, false);
   };
-  return {
-      {"what", concat("model file: ", summary.file.kind)},
+  ordered_json out = {{"what", concat("model file: ", summary.file.kind)}};
+  if (summary.file.kind == "parti" || summary.file.kind == "vim") {
+    out.update(explain_generator(parsed(summary.file.config), summary));
+  }
+  out.update({
       {"size", concat(human_bytes(summary.bytes), ", ", scalars, " numbers in ", stored)},
       {"license", summary.file.license},
       {"preprocess", parsed(summary.file.preprocess)},
       {"config", parsed(summary.file.config)},
       {"provenance", parsed(summary.file.provenance)},
-  };
+  });
+  return out;
 }
 
 /// A safetensors file of somebody else: its metadata and first tensors.
@@ -145,11 +170,23 @@ ordered_json explain_foreign(const SafetensorsFile& file) {
 ordered_json explain_picture(const std::string& path) {
   const std::vector<uint8_t> bytes = read_file(path, kMaxPictureBytes);
   const ImageHeader header = read_image_header(bytes.data(), bytes.size(), path);
-  return {
+  ordered_json out = {
       {"what", concat("picture: ", header.format)},
       {"size", concat(human_bytes(static_cast<int64_t>(bytes.size())), ", ", header.width, "x",
                       header.height, " pixels")},
   };
+  PngText text = read_png_text(bytes.data(), bytes.size(), path);
+  if (const auto record = text.find(kRecordKeyword); record != text.end()) {
+    try {
+      record_from_png_text(text, path);
+      out["drawn by txt2img"] = ordered_json::parse(record->second);
+      text.erase(record);
+    } catch (const Error& error) {
+      out["record"] = concat("cannot be read: ", error.what());
+    }
+  }
+  if (!text.empty()) out["text"] = text;
+  return out;
 }
 
 bool looks_like_safetensors(const std::string& path) {
@@ -200,15 +237,23 @@ ordered_json explain_machine() {
   };
 }
 
+/// Text for a terminal: control characters, which could move its cursor or more, are shown as "?".
+std::string harmless(std::string text) {
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = c == '\n' || c == '\t' ? ' ' : '?';
+  }
+  return text;
+}
+
 /// Indented "key: value" lines; objects and lists go one step deeper.
 void print(std::ostream& out, const ordered_json& value, const std::string& indent) {
   for (const auto& [key, item] : value.items()) {
-    out << indent << (value.is_array() ? "-" : key + ":");
+    out << indent << (value.is_array() ? "-" : harmless(key) + ":");
     if (item.is_structured()) {
       out << "\n";
       print(out, item, indent + "  ");
     } else {
-      out << " " << (item.is_string() ? item.get<std::string>() : item.dump()) << "\n";
+      out << " " << (item.is_string() ? harmless(item.get<std::string>()) : item.dump()) << "\n";
     }
   }
 }
@@ -225,7 +270,9 @@ int run_info(const InfoOptions& options) {
   }
   std::ostringstream out;
   if (options.json) {
-    out << (all.size() == 1 ? all.front() : all).dump(2) << "\n";
+    out << (all.size() == 1 ? all.front() : all)
+               .dump(2, ' ', false, ordered_json::error_handler_t::replace)
+        << "\n";
   } else {
     for (const ordered_json& one : all) {
       print(out, one, "");

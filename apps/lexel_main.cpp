@@ -40,12 +40,36 @@ void define_import(CLI::App& app, ImportOptions& options) {
       "Example: lexel import vitvqgan-small.ckpt vitvqgan-small.safetensors");
 }
 
+void define_heatmap(CLI::App& app, HeatmapOptions& options) {
+  CLI::App* heatmap =
+      app.add_subcommand("heatmap", "How likely each token of a picture is under a caption");
+  heatmap->add_option("picture", options.picture, "Picture (its centre square)")
+      ->required()
+      ->option_text("PICTURE");
+  heatmap->add_option("--caption", options.caption, "What it shows (default: nothing)")
+      ->option_text("TEXT");
+  heatmap
+      ->add_option("-o,--output", options.output,
+                   "Picture to write: the likelihoods over the picture")
+      ->option_text("FILE");
+  heatmap->add_option("-m,--model", options.model, "Generator (default: the shipped parti-128)")
+      ->option_text("FILE");
+  heatmap
+      ->add_option("--tokenizer", options.tokenizer,
+                   "Picture tokenizer it was trained with (default: the shipped lexel-128)")
+      ->option_text("FILE");
+  add_device_option(*heatmap, options.device);
+  heatmap->add_flag("--json", options.json, "All numbers on stdout, as JSON");
+  heatmap->footer("Example: lexel heatmap fish.png --caption \"a red fish\" -o heat.png");
+}
+
 }  // namespace
 }  // namespace lexel::cli
 
 int main(int argc, char** argv) {
   using namespace lexel::cli;
   InfoOptions info;
+  HeatmapOptions heatmap;
   ImportOptions import;
   lexel::bench::BenchOptions bench;
   DataCommands data;
@@ -62,6 +86,7 @@ int main(int argc, char** argv) {
     define_train(app, train);
     define_eval(app, eval);
     define_info(app, info);
+    define_heatmap(app, heatmap);
     define_import(app, import);
     define_bench(app, bench);
     app.footer(
@@ -99,6 +124,11 @@ int main(int argc, char** argv) {
       }
       if (eval.tokenizer.model.empty()) eval.tokenizer.model = default_model_path();
       return programs.eval_tokenizer(eval.tokenizer);
+    }
+    if (command == "heatmap") {
+      if (heatmap.model.empty()) heatmap.model = default_generator_path();
+      if (heatmap.tokenizer.empty()) heatmap.tokenizer = default_model_path();
+      return programs.heatmap(heatmap);
     }
     return command == "info" ? programs.info(info) : programs.import(import);
   };

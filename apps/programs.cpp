@@ -40,6 +40,8 @@ int compose_data(const data::ComposeOptions& options) {
 const Programs kPrograms = {
     [](const Img2TokOptions& o) { return entry<Img2TokOptions, run_img2tok>("img2tok", o); },
     [](const Tok2ImgOptions& o) { return entry<Tok2ImgOptions, run_tok2img>("tok2img", o); },
+    [](const Txt2ImgOptions& o) { return entry<Txt2ImgOptions, run_txt2img>("txt2img", o); },
+    [](const HeatmapOptions& o) { return entry<HeatmapOptions, run_heatmap>("lexel heatmap", o); },
     [](const InfoOptions& o) { return entry<InfoOptions, run_info>("lexel info", o); },
     [](const ImportOptions& o) { return entry<ImportOptions, run_import>("lexel import", o); },
     [](const data::FetchOptions& o) {

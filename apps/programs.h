@@ -7,6 +7,7 @@
 #include "apps/eval/probe/options.h"
 #include "apps/options.h"
 #include "apps/train/options.h"
+#include "apps/txt2img/options.h"
 
 namespace lexel::cli {
 
@@ -15,6 +16,8 @@ namespace lexel::cli {
 struct Programs {
   int (*img2tok)(const Img2TokOptions&);
   int (*tok2img)(const Tok2ImgOptions&);
+  int (*txt2img)(const Txt2ImgOptions&);
+  int (*heatmap)(const HeatmapOptions&);
   int (*info)(const InfoOptions&);
   int (*import)(const ImportOptions&);
   int (*data_fetch)(const data::FetchOptions&);

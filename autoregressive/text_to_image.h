@@ -9,6 +9,7 @@
 
 #include "autoregressive/generate.h"
 #include "autoregressive/generator_file.h"
+#include "autoregressive/packed_model.h"
 #include "tokenizers/image_tokenizer.h"
 
 namespace lexel {
@@ -16,39 +17,72 @@ namespace lexel {
 /// Captions to pictures: a generator and the picture tokenizer it was trained with.
 class TextToImage {
  public:
+  struct Setup {
+    std::string device = "auto";                                   // see kernels/device.h
+    kernels::WeightFormat weights = kernels::WeightFormat::kInt8;  // of the decoder's matrices
+  };
+
   struct Options {
     ar::GenerateOptions sampling;
-    int64_t first_picture =
-        0;  // number of the first picture: picture n of one call equals picture n of another
+    /// The number of each caption's picture, for its random stream: picture 7 of one call equals picture 7 of another. Empty:
+    /// 0, 1, 2, ...
+    std::vector<int64_t> pictures;
     at::Tensor given;  // see ar::generate; (B, N) or undefined
-    std::function<bool(int64_t rows, const at::Tensor& tokens)>
-        on_row;  // after each row of tokens; false stops
+    /// After each row of tokens of the pictures that are drawn together: the rows that they have, and all tokens (B, N), -1 where
+    /// there is none yet. False stops.
+    std::function<bool(int64_t rows, const at::Tensor& tokens)> on_row;
+    ar::TokenCallback on_token;  // after each token, for progress: see there
   };
+
   struct Result {
-    at::Tensor images;                  // (B, 3, S, S) float32 in [0, 1], CPU
-    at::Tensor tokens;                  // (B, N) int64, CPU
-    at::Tensor log_probabilities;       // (B, N) float32, CPU
-    std::vector<std::string> warnings;  // a caption that was cut, an empty one
+    at::Tensor images;             // (B, 3, S, S) float32 in [0, 1], CPU
+    at::Tensor tokens;             // (B, N) int64, CPU; -1 where a callback stopped before
+    at::Tensor log_probabilities;  // (B, N) float32, CPU: see ar::Generated
+    std::vector<std::string>
+        warnings;  // (B) what to say about a caption: "is empty: ..."; mostly nothing
   };
 
-  /// throws   what loading throws; Error(kBadData) naming both files when the generator was trained with another codebook
+  /// throws   what loading throws; Error(kUnsupported) a generator without text; Error(kBadData) naming both files when the
+  ///          generator was trained with another codebook or grid
   TextToImage(const std::string& generator_path, const std::string& tokenizer_path,
-              const std::string& device = "auto");
+              const Setup& setup);
+  TextToImage(const std::string& generator_path, const std::string& tokenizer_path);
 
-  /// One picture a caption.
-  /// throws   Error(kBadData) invalid UTF-8 (the caption is named); what ar::generate throws
+  /// One picture a caption. An empty caption is drawn without guidance from any text (and warned about), a long one is cut (and
+  /// warned about).
+  /// throws   Error(kUsage) no captions, or another number of pictures; Error(kBadData) invalid UTF-8 (the caption is named); what ar::generate throws
   Result draw(const std::vector<std::string>& captions, const Options& options) const;
 
+  /// Tokens as pictures, what is not drawn yet gray: for previews.
+  ///
+  /// tokens   (B, N) int64 in [-1, K)
+  /// returns  (B, 3, S, S) float32 in [0, 1], CPU; row k depends on tokens k alone, bit for bit
+  at::Tensor picture_so_far(const at::Tensor& tokens) const;
+
   const ImageTokenizer& tokenizer() const { return *tokenizer_; }
+  const TextTokenizer& text() const { return *text_; }
   const ar::Config& config() const { return model_.model.config; }
-  std::string fingerprint()
-      const;  // SHA-256 of the generator's weights, hex: what pictures are stamped with
+
+  /// What pictures are stamped with: model_fingerprint (tokenizers/io/model_file.h) of both files.
+  const std::string& generator_fingerprint() const { return generator_fingerprint_; }
+  const std::string& tokenizer_fingerprint() const { return tokenizer_fingerprint_; }
 
  private:
   ar::PackedModel model_;
   std::shared_ptr<const TextTokenizer> text_;
   std::unique_ptr<ImageTokenizer> tokenizer_;
-  std::string fingerprint_;
+  std::string generator_fingerprint_, tokenizer_fingerprint_;
+  at::Device device_;
 };
+
+/// Tokens that the pictures have which are being drawn, from a callback's (B, N): the least number above 0.
+int64_t tokens_so_far(const at::Tensor& tokens);
+
+/// Nothing if the tokenizer is the one that the generator was trained with.
+///
+/// name     of the generator, for the message
+/// throws   Error(kBadData) naming both when codebook or grid differ
+void check_same_tokenizer(const ar::Generator& generator, const std::string& name,
+                          const TokenizerInfo& tokenizer);
 
 }  // namespace lexel

@@ -68,7 +68,8 @@ TEST_P(EachProgram, HelpAndUsageErrorsDoNotLoadLibTorch) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Programs, EachProgram, ::testing::Values("img2tok", "tok2img", "lexel"),
+INSTANTIATE_TEST_SUITE_P(Programs, EachProgram,
+                         ::testing::Values("img2tok", "tok2img", "txt2img", "lexel"),
                          [](const auto& test) { return std::string(test.param); });
 
 }  // namespace

@@ -9,13 +9,17 @@ endfunction()
 
 get_filename_component(ROOT "${CMAKE_CURRENT_LIST_DIR}/../.." ABSOLUTE)
 
-# The program is the README's, to the letter.
-file(READ "${CMAKE_CURRENT_LIST_DIR}/main.cpp" program)
-file(READ "${ROOT}/README.md" readme)
-string(FIND "${readme}" "${program}" place)
-if(place EQUAL -1)
-  message(FATAL_ERROR "README.md does not show tests/package/main.cpp as it is")
-endif()
+# The programs are those of the READMEs, to the letter.
+function(expect_in_readme readme program)
+  file(READ "${CMAKE_CURRENT_LIST_DIR}/${program}" text)
+  file(READ "${ROOT}/${readme}" page)
+  string(FIND "${page}" "${text}" place)
+  if(place EQUAL -1)
+    message(FATAL_ERROR "${readme} does not show tests/package/${program} as it is")
+  endif()
+endfunction()
+expect_in_readme(README.md main.cpp)
+expect_in_readme(autoregressive/README.md draw.cpp)
 
 file(REMOVE_RECURSE "${WORK}")
 run(${CMAKE_COMMAND} --install "${LEXEL_BUILD}" --prefix "${WORK}/prefix")
@@ -23,4 +27,8 @@ run(${CMAKE_COMMAND} -G Ninja -S "${CMAKE_CURRENT_LIST_DIR}" -B "${WORK}/build" 
   "-DCMAKE_PREFIX_PATH=${WORK}/prefix" "-DCMAKE_CXX_COMPILER=${CXX}" "-DCMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER}")
 run(${CMAKE_COMMAND} --build "${WORK}/build")
 run("${WORK}/build/uses_lexel" "${ROOT}/assets/lexel-128.safetensors" "${ROOT}/assets/pictures/coffee.jpg" "${WORK}/back.png")
+if(EXISTS "${ROOT}/assets/parti-128.safetensors")
+  run("${WORK}/build/draw" "${ROOT}/assets/parti-128.safetensors" "${ROOT}/assets/lexel-128.safetensors"
+    "a red fish" "${WORK}/fish.png")
+endif()
 file(REMOVE_RECURSE "${WORK}")

@@ -168,6 +168,18 @@ void check_token_file(const TokenFile& file) {
   }
 }
 
+TokenFile empty_token_file(const TokenizerInfo& info) {
+  TokenFile file;
+  file.tokenizer_kind = info.kind;
+  file.codebook_fingerprint = info.codebook_fingerprint;
+  file.model_name = info.name;
+  file.codebook_size = info.codebook_size;
+  file.grid_height = info.grid_height;
+  file.grid_width = info.grid_width;
+  file.preprocess = info.preprocess;
+  return file;
+}
+
 TokenFile read_token_file(const std::string& path) {
   const SafetensorsFile source(path);
   check_format(source);

@@ -38,6 +38,9 @@ struct TokenFile {
   std::vector<TokenizedPicture> pictures;
 };
 
+/// A token file of this tokenizer's, without pictures so far.
+TokenFile empty_token_file(const TokenizerInfo& info);
+
 inline constexpr int kTokenFormat = 1;  // `lexel.format` of what write_token_file writes
 
 /// throws   Error(kIo); Error(kBadData) not a token file, ids past the codebook or a checksum that does not

@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "apps/eval/metrics.h"
 #include "apps/eval/probe/linear_probe.h"
 #include "apps/eval/probe/options.h"
 #include "apps/picture_stream.h"

@@ -114,15 +114,4 @@ ChosenProbe choose_probe(const ProbeInputs& inputs, const at::Tensor& labels, in
   return {fit_probe(inputs, labels, classes, decay), decay};
 }
 
-Interval wilson_interval(int64_t right, int64_t count) {
-  check_arg(count >= 1 && right >= 0 && right <= count, "wilson_interval",
-            "expected 0 to count right ones, got ", right, " of ", count);
-  constexpr double kZ = 1.959963984540054;
-  const auto n = static_cast<double>(count);
-  const double p = static_cast<double>(right) / n, z2 = kZ * kZ;
-  const double centre = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);
-  const double half = kZ / (1.0 + z2 / n) * std::sqrt(p * (1.0 - p) / n + z2 / (4.0 * n * n));
-  return {p, centre - half, centre + half};
-}
-
 }  // namespace lexel::eval

@@ -3,8 +3,6 @@
 #include <ATen/core/Tensor.h>
 #include <cstdint>
 
-#include "apps/eval/metrics.h"
-
 namespace lexel::eval {
 
 /// What a linear classifier sees of B pictures: numbers, or a few ones among many zeros. One of both is defined.
@@ -42,9 +40,5 @@ struct ChosenProbe {
   double decay = 0.0;
 };
 ChosenProbe choose_probe(const ProbeInputs& inputs, const at::Tensor& labels, int64_t classes);
-
-/// A share with its 95 % interval.
-/// source   Wilson 1927, doi:10.1080/01621459.1927.10502953
-Interval wilson_interval(int64_t right, int64_t count);
 
 }  // namespace lexel::eval

@@ -118,17 +118,6 @@ TEST(LinearProbe, ChoosesMoreDecayWhereThereIsLittleToLearnFrom) {
   EXPECT_GT(accuracy(chosen.probe, fresh, wanted), 0.52);
 }
 
-TEST(LinearProbe, WilsonIntervalsAreTheTextbooks) {
-  // The formula in Python: 81 of 100 gives 0.722212 and 0.874852, 0 of 10 gives 0 and 0.277533.
-  const Interval most = wilson_interval(81, 100);
-  EXPECT_NEAR(most.low, 0.722212, 1e-6);
-  EXPECT_NEAR(most.high, 0.874852, 1e-6);
-  EXPECT_EQ(most.estimate, 0.81);
-  EXPECT_NEAR(wilson_interval(0, 10).low, 0.0, 1e-12);
-  EXPECT_NEAR(wilson_interval(0, 10).high, 0.277533, 1e-6);
-  EXPECT_NEAR(wilson_interval(10, 10).high, 1.0, 1e-12);
-}
-
 TEST(LinearProbe, WrongArgumentsAreNamed) {
   const ProbeInputs inputs{at::zeros({4, 2}), {}, 2};
   expect_error(ErrorKind::kUsage, "fit_probe: expected one label a picture, got [3] for 4",
@@ -136,8 +125,6 @@ TEST(LinearProbe, WrongArgumentsAreNamed) {
   expect_error(ErrorKind::kUsage, "fit_probe: expected at least one picture, got none", [&] {
     fit_probe({at::zeros({0, 2}), {}, 2}, at::zeros({0}, at::kLong), 2, 0.1);
   });
-  expect_error(ErrorKind::kUsage, "wilson_interval: expected 0 to count right ones, got 3 of 2",
-               [] { wilson_interval(3, 2); });
 }
 
 }  // namespace

@@ -26,6 +26,10 @@ namespace {
 // this height, 2.00 from three times that.
 constexpr double kWaveHeight = 0.1;
 
+// Words start so large beside what the encoder's blocks add that steps of the optimizer do not blur them before the decoder has
+// learnt to read; with a thirtieth of it a small model learnt to shut its ears.
+constexpr double kTextHeight = 30.0;
+
 void check_ids(const at::Tensor& ids, int64_t limit, const char* function, const char* what) {
   if (ids.numel() == 0) return;
   const auto low = ids.min().item<int64_t>(), high = ids.max().item<int64_t>();
@@ -221,10 +225,10 @@ ParameterList parameters(Model& model) {
   model.encoder.resize(static_cast<size_t>(config.text_depth));
   model.decoder.resize(static_cast<size_t>(config.depth));
   if (config.text_depth > 0) {
-    list_table("text_embedding.weight", model.text_embedding, config.text_vocabulary, width, 1.0,
-               "embedding", list);
-    list_table("text_positions", model.text_positions, config.max_text_tokens, width, 1.0,
-               "embedding", list);
+    list_table("text_embedding.weight", model.text_embedding, config.text_vocabulary, width,
+               kTextHeight, "embedding", list);
+    list_table("text_positions", model.text_positions, config.max_text_tokens, width,
+               kTextHeight / 2, "embedding", list);
     for (size_t i = 0; i < model.encoder.size(); ++i) {
       list_block(block_name("encoder", i), model.encoder[i], config, list);
     }
@@ -312,10 +316,12 @@ at::Tensor features(const Model& model, const Condition& condition, const at::Te
 }
 
 at::Tensor token_loss(const Model& model, const Condition& condition, const at::Tensor& tokens,
-                      const ForwardOptions& options) {
+                      const ForwardOptions& options, const at::Tensor& seen) {
   check_arguments(model.config, condition, tokens, options, "ar::token_loss");
   check_arg(tokens.size(0) >= 1, "ar::token_loss", "expected at least one picture, got none");
-  return softmax_loss(model.softmax, decoder_output(model, condition, tokens, options),
+  if (seen.defined()) check_arguments(model.config, condition, seen, options, "ar::token_loss");
+  const at::Tensor& given = seen.defined() ? seen : tokens;
+  return softmax_loss(model.softmax, decoder_output(model, condition, given, options),
                       tokens.flatten());
 }
 

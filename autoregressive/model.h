@@ -86,11 +86,12 @@ at::Tensor features(const Model& model, const Condition& condition, const at::Te
 
 /// Mean cross entropy in nats per token, without keeping all logits of a batch where that can be helped.
 ///
+/// seen     (B, N) int64: what the decoder is given in the place of `tokens`, for training with noise; undefined: `tokens`
 /// returns  () float32 (float64 where that is `compute`), differentiable
 /// throws   as logits()
 /// source   Yu et al. 2022, arXiv:2206.10789, section 3
 at::Tensor token_loss(const Model& model, const Condition& condition, const at::Tensor& tokens,
-                      const ForwardOptions& options = {});
+                      const ForwardOptions& options = {}, const at::Tensor& seen = {});
 
 /// ln p(token) of each token given those before it: (B, N) float32, no gradient.
 at::Tensor token_log_likelihoods(const Model& model, const Condition& condition,

@@ -127,8 +127,10 @@ void list_block(const std::string& name, DecoderBlock& block, const Config& conf
     CrossAttention& cross = block.cross;
     const std::string prefix = name + ".cross";
     list_norm(prefix + ".norm", cross.norm, config.width, "decoder", list);
-    list_linear(prefix + ".q", cross.q, config.width, config.width, 1.0, "decoder", list);
-    list_linear(prefix + ".kv", cross.kv, 2 * config.width, config.width, 1.0, "decoder", list);
+    list_linear(prefix + ".q", cross.q, config.width, config.width, std::sqrt(3.0), "decoder",
+                list);
+    list_linear(prefix + ".kv", cross.kv, 2 * config.width, config.width, std::sqrt(3.0), "decoder",
+                list);
     list_linear(prefix + ".out", cross.out, config.width, config.width, scale, "decoder", list);
   }
   list_feed_forward(name + ".feed_forward", block.feed_forward, config, scale, "decoder", list);

@@ -124,9 +124,12 @@ TaskLoss GeneratorTask::loss(int64_t number, double) {
     const at::Tensor loss = masked_loss(model_, masked_head_, captions, options);
     return {loss, {{"masked pieces", loss.detach()}}};
   }
-  return {
-      ar::token_loss(model_, on_device(batch.condition), batch.tokens.to(options_.device), options),
-      {}};
+  const at::Tensor seen =
+      noisy_tokens(batch.tokens, recipe_.model.codebook_size, recipe_.token_noise, options.seed,
+                   number * recipe_.schedule.batch);
+  return {ar::token_loss(model_, on_device(batch.condition), batch.tokens.to(options_.device),
+                         options, seen.to(options_.device)),
+          {}};
 }
 
 TaskEvaluation GeneratorTask::evaluate(int64_t) {

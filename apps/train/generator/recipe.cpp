@@ -13,6 +13,10 @@ void validate(const GeneratorRecipe& r) {
   };
   require(r.dropout >= 0 && r.dropout < 1, "dropout", "0..1 (below 1)", r.dropout);
   require(r.caption_drop >= 0 && r.caption_drop <= 1, "caption_drop", "0..1", r.caption_drop);
+  require(r.token_noise.most >= 0 && r.token_noise.most <= 1, "token_noise.most", "0..1",
+          r.token_noise.most);
+  require(r.token_noise.blind >= 0 && r.token_noise.blind <= 1, "token_noise.blind", "0..1",
+          r.token_noise.blind);
   require(r.start == "plain" || r.start == "codes", "start", "plain or codes", r.start);
   require(r.pretrain_text_steps >= 0, "pretrain_text_steps", "at least 0", r.pretrain_text_steps);
   require(r.pretrain_text_steps == 0 || r.model.text_depth > 0, "pretrain_text_steps",

@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "apps/data/compose/composer_config.h"
+#include "apps/train/generator/token_noise.h"
 #include "apps/train/task.h"
 #include "autoregressive/config.h"
 
@@ -17,7 +18,8 @@ struct GeneratorRecipe {
 
   double dropout = 0.1;  // of embeddings, attention and feed-forward outputs
   double caption_drop =
-      0.1;  // share of samples without their caption (or class): what guidance needs
+      0.1;                 // share of samples without their caption (or class): what guidance needs
+  TokenNoise token_noise;  // of the tokens that the decoder sees
   std::string start =
       "codes";  // token embedding and softmax: "plain" (random), "codes" (the tokenizer's codebook)
   bool rematerialize = false;  // blocks are computed again in the backward pass: memory for time
@@ -52,6 +54,8 @@ void visit_fields(AnyRecipe& r, Visitor&& visitor) {
   };
   visit("dropout", r.dropout);
   visit("caption_drop", r.caption_drop);
+  visit("token_noise.most", r.token_noise.most);
+  visit("token_noise.blind", r.token_noise.blind);
   visit("start", r.start);
   visit("rematerialize", r.rematerialize);
   visit("pretrain_text_steps", r.pretrain_text_steps);

@@ -77,7 +77,8 @@ int main(int argc, char** argv) {
   TrainCommands train;
   for (int i = 0; i < argc; ++i)
     train.tokenizer.command += (i > 0 ? " " : "") + std::string(argv[i]);
-  train.generator.task.command = train.detector.task.command = train.tokenizer.command;
+  train.generator.task.command = train.detector.task.command = train.upsampler.task.command =
+      train.tokenizer.command;
   CLI::App* parsed = nullptr;
   const auto define = [&](CLI::App& app) {
     parsed = &app;
@@ -113,6 +114,10 @@ int main(int argc, char** argv) {
         if (train.detector.tokenizer.empty()) train.detector.tokenizer = default_model_path();
         return programs.train_detector(train.detector);
       }
+      if (chosen->got_subcommand("upsampler")) {
+        if (train.upsampler.tokenizer.empty()) train.upsampler.tokenizer = default_model_path();
+        return programs.train_upsampler(train.upsampler);
+      }
       if (chosen->got_subcommand("pack")) return programs.train_pack(train.pack);
       if (chosen->got_subcommand("results")) return programs.train_results(train.results);
       return programs.train_tokenizer(train.tokenizer);
@@ -121,6 +126,10 @@ int main(int argc, char** argv) {
       if (parsed->get_subcommand("eval")->got_subcommand("probe")) {
         if (eval.probe.tokenizer.empty()) eval.probe.tokenizer = default_model_path();
         return programs.eval_probe(eval.probe);
+      }
+      if (parsed->get_subcommand("eval")->got_subcommand("upsampler")) {
+        if (eval.upsampler.model.empty()) eval.upsampler.model = default_model_path();
+        return programs.eval_upsampler(eval.upsampler);
       }
       if (eval.tokenizer.model.empty()) eval.tokenizer.model = default_model_path();
       return programs.eval_tokenizer(eval.tokenizer);

@@ -59,6 +59,9 @@ const Programs kPrograms = {
     [](const EvalProbeOptions& o) {
       return entry<EvalProbeOptions, run_eval_probe>("lexel eval probe", o);
     },
+    [](const EvalUpsamplerOptions& o) {
+      return entry<EvalUpsamplerOptions, run_eval_upsampler>("lexel eval upsampler", o);
+    },
     [](const TrainOptions& o) {
       return entry<TrainOptions, run_train_tokenizer>("lexel train tokenizer", o);
     },
@@ -70,6 +73,9 @@ const Programs kPrograms = {
     },
     [](const TrainDetectorOptions& o) {
       return entry<TrainDetectorOptions, run_train_detector>("lexel train detector", o);
+    },
+    [](const TrainUpsamplerOptions& o) {
+      return entry<TrainUpsamplerOptions, run_train_upsampler>("lexel train upsampler", o);
     },
     [](const TrainPackOptions& o) {
       return entry<TrainPackOptions, run_train_pack>("lexel train pack", o);

@@ -5,6 +5,7 @@
 #include "apps/data/fetch.h"
 #include "apps/eval/options.h"
 #include "apps/eval/probe/options.h"
+#include "apps/eval/upsampler/options.h"
 #include "apps/options.h"
 #include "apps/train/options.h"
 #include "apps/txt2img/options.h"
@@ -25,10 +26,12 @@ struct Programs {
   int (*data_compose)(const data::ComposeOptions&);
   int (*eval_tokenizer)(const EvalTokenizerOptions&);
   int (*eval_probe)(const EvalProbeOptions&);
+  int (*eval_upsampler)(const EvalUpsamplerOptions&);
   int (*train_tokenizer)(const TrainOptions&);
   int (*train_text)(const TrainTextOptions&);
   int (*train_generator)(const TrainGeneratorOptions&);
   int (*train_detector)(const TrainDetectorOptions&);
+  int (*train_upsampler)(const TrainUpsamplerOptions&);
   int (*train_pack)(const TrainPackOptions&);
   int (*train_results)(const TrainResultsOptions&);
 };

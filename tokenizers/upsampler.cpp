@@ -1,6 +1,7 @@
 #include "tokenizers/upsampler.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/avg_pool2d.h>
 #include <ATen/ops/cat.h>
 #include <algorithm>
 #include <utility>
@@ -77,6 +78,12 @@ at::Tensor PictureUpsampler::upscale(const at::Tensor& images) const {
     parts.push_back(vqgan::upscale(upsampler_, part, compute).clamp_(0, 1));
   }
   return at::cat(parts);  // (B, 3, sH, sW)
+}
+
+at::Tensor draw_small(const ImageTokenizer& tokenizer, const at::Tensor& originals, int64_t scale) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor small = at::avg_pool2d(originals, {scale, scale});  // (B, 3, S, S)
+  return tokenizer.decode(tokenizer.encode(small)).clamp(0, 1);
 }
 
 std::unique_ptr<PictureUpsampler> load_upsampler(const std::string& path,

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "tokenizers/image_tokenizer.h"
 #include "tokenizers/io/model_file.h"
 #include "vqgan/upsampler.h"
 
@@ -41,6 +42,12 @@ class PictureUpsampler {
  private:
   vqgan::Upsampler upsampler_;
 };
+
+/// The drawing of a picture averaged down by `scale`: what the upsampler is given.
+///
+/// originals  (B, 3, scale * S, scale * S) float32 in [0, 1], S the tokenizer's side
+/// returns    (B, 3, S, S) in [0, 1], on the tokenizer's device; no gradient
+at::Tensor draw_small(const ImageTokenizer& tokenizer, const at::Tensor& originals, int64_t scale);
 
 /// device   "cpu", "cuda", "cuda:1" or "auto": see kernels/device.h
 /// throws   what resolve_device, read_model_file and upsampler_model throw

@@ -2,6 +2,7 @@
 
 #include "apps/command_line.h"
 #include "apps/eval/probe/command.h"
+#include "apps/eval/upsampler/command.h"
 
 namespace lexel::cli {
 
@@ -54,6 +55,7 @@ CLI::App* define_eval(CLI::App& lexel, EvalCommands& options) {
   eval->require_subcommand(1);
   define_eval_tokenizer(*eval, options.tokenizer);
   define_eval_probe(*eval, options.probe);
+  define_eval_upsampler(*eval, options.upsampler);
   return eval;
 }
 

@@ -4,6 +4,7 @@
 
 #include "apps/eval/options.h"
 #include "apps/eval/probe/options.h"
+#include "apps/eval/upsampler/options.h"
 
 namespace lexel::cli {
 
@@ -11,6 +12,7 @@ namespace lexel::cli {
 struct EvalCommands {
   EvalTokenizerOptions tokenizer;
   EvalProbeOptions probe;
+  EvalUpsamplerOptions upsampler;
 };
 
 /// `lexel eval` with a subcommand a kind of measurement, as a subcommand of `lexel`; `options` are filled by a clean parse.

@@ -134,6 +134,37 @@ void define_generator(CLI::App* train, TrainGeneratorOptions& options) {
       "data/sprites.tar --output runs/parti");
 }
 
+void define_upsampler(CLI::App* train, TrainUpsamplerOptions& options) {
+  CLI::App* upsampler = train->add_subcommand(
+      "upsampler", "Train super-resolution on top of a picture tokenizer, which stays as it is");
+  define_task_options(*upsampler, options.task);
+  upsampler->add_option("--data", options.data, "Pictures: files, folders, tars, .txt lists")
+      ->required()
+      ->option_text("INPUT...");
+  upsampler->add_option("--tokenizer", options.tokenizer, "Picture tokenizer; else the shipped one")
+      ->option_text("FILE");
+  upsampler
+      ->add_option("--perceptual", options.perceptual,
+                   "EfficientNet-Lite0 weights (lexel data fetch perceptual)")
+      ->option_text("FILE");
+  upsampler->add_option("--workers", options.workers, "Threads that decode pictures and cut crops")
+      ->check(CLI::Range(int64_t{1}, int64_t{256}))
+      ->capture_default_str()
+      ->option_text("N");
+  upsampler->add_option("--cache-mb", options.cache_mb, "Memory for decoded pictures, MiB")
+      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}))
+      ->capture_default_str()
+      ->option_text("N");
+  upsampler->add_option("--weights", options.weights, "Weights in the model file: fp32, bf16, fp16")
+      ->check(CLI::IsMember({"fp32", "bf16", "fp16"}))
+      ->capture_default_str()
+      ->option_text("TYPE");
+  upsampler->footer(
+      "It starts as bicubic enlargement; each evaluation says how much is gained over it.\n"
+      "Example: lexel train upsampler --recipe recipes/upsampler-small.json --data data/*.tar "
+      "--output runs/upsampler");
+}
+
 void define_pack(CLI::App* train, TrainPackOptions& options) {
   CLI::App* pack =
       train->add_subcommand("pack", "Pack a recipe and its pictures into few bytes, to travel");
@@ -221,6 +252,7 @@ CLI::App* define_train(CLI::App& lexel, TrainCommands& options) {
   define_text(train, options.text);
   define_generator(train, options.generator);
   define_train_detector(*train, options.detector);
+  define_upsampler(train, options.upsampler);
   define_pack(train, options.pack);
   define_results(train, options.results);
   return train;

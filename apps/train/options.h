@@ -7,6 +7,7 @@
 #include "apps/train/detector/options.h"
 #include "apps/train/generator/options.h"
 #include "apps/train/text/options.h"
+#include "apps/train/upsampler/options.h"
 
 namespace lexel::cli {
 
@@ -58,6 +59,7 @@ struct TrainCommands {
   TrainTextOptions text;
   TrainGeneratorOptions generator;
   TrainDetectorOptions detector;
+  TrainUpsamplerOptions upsampler;
   TrainPackOptions pack;
   TrainResultsOptions results;
 };

@@ -78,7 +78,7 @@ int main(int argc, char** argv) {
   for (int i = 0; i < argc; ++i)
     train.tokenizer.command += (i > 0 ? " " : "") + std::string(argv[i]);
   train.generator.task.command = train.detector.task.command = train.upsampler.task.command =
-      train.tokenizer.command;
+      train.scorer.task.command = train.tokenizer.command;
   CLI::App* parsed = nullptr;
   const auto define = [&](CLI::App& app) {
     parsed = &app;
@@ -117,6 +117,10 @@ int main(int argc, char** argv) {
       if (chosen->got_subcommand("upsampler")) {
         if (train.upsampler.tokenizer.empty()) train.upsampler.tokenizer = default_model_path();
         return programs.train_upsampler(train.upsampler);
+      }
+      if (chosen->got_subcommand("scorer")) {
+        if (train.scorer.tokenizer.empty()) train.scorer.tokenizer = default_model_path();
+        return programs.train_scorer(train.scorer);
       }
       if (chosen->got_subcommand("pack")) return programs.train_pack(train.pack);
       if (chosen->got_subcommand("results")) return programs.train_results(train.results);

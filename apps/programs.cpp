@@ -77,6 +77,9 @@ const Programs kPrograms = {
     [](const TrainUpsamplerOptions& o) {
       return entry<TrainUpsamplerOptions, run_train_upsampler>("lexel train upsampler", o);
     },
+    [](const TrainScorerOptions& o) {
+      return entry<TrainScorerOptions, run_train_scorer>("lexel train scorer", o);
+    },
     [](const TrainPackOptions& o) {
       return entry<TrainPackOptions, run_train_pack>("lexel train pack", o);
     },

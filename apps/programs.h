@@ -32,6 +32,7 @@ struct Programs {
   int (*train_generator)(const TrainGeneratorOptions&);
   int (*train_detector)(const TrainDetectorOptions&);
   int (*train_upsampler)(const TrainUpsamplerOptions&);
+  int (*train_scorer)(const TrainScorerOptions&);
   int (*train_pack)(const TrainPackOptions&);
   int (*train_results)(const TrainResultsOptions&);
 };

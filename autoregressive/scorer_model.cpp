@@ -91,6 +91,7 @@ void validate(const ScorerConfig& config) {
   check_arg(config.width % config.heads == 0, "validate(ScorerConfig)",
             "heads: expected a divisor of width ", config.width, ", got ", config.heads);
   check_range("hidden", config.hidden, 1, 65536);
+  check_range("picture_convolutions", config.picture_convolutions, 0, 64);
   check_range("picture_depth", config.picture_depth, 1, 256);
   check_range("text_depth", config.text_depth, 1, 256);
   check_range("space", config.space, 1, 65536);
@@ -111,6 +112,11 @@ ParameterList parameters(ScorerModel& model) {
   for (size_t i = 0; i < 3; ++i) {
     list_convolution("picture.stem." + std::to_string(i), model.stem[i], channels[i + 1],
                      channels[i], i == 0 ? 4 : 3, list);
+  }
+  model.convolutions.resize(static_cast<size_t>(config.picture_convolutions));
+  for (size_t i = 0; i < model.convolutions.size(); ++i) {
+    list_convolution("picture.convolutions." + std::to_string(i), model.convolutions[i], width,
+                     width, 3, list);
   }
   list_table("picture.positions", model.picture_positions, grid * grid, width, list);
   list_blocks("picture", model.picture_blocks, tower(config, config.picture_depth), list);
@@ -141,13 +147,17 @@ at::Tensor embed_pictures(const ScorerModel& model, const at::Tensor& images,
                 images.size(2) == size && images.size(3) == size,
             "embed_pictures", "expected (B, 3, ", size, ", ", size, ") float32 pictures, got ",
             images.scalar_type(), " of shape ", images.sizes());
+  const auto convolved = [compute](const Convolution& layer, const at::Tensor& input,
+                                   int64_t stride, int64_t padding) {
+    return at::conv2d(input, layer.weight.to(compute), layer.bias.to(compute), stride, padding);
+  };
   at::Tensor x = (images * 2.0 - 1.0).to(compute);
   for (size_t i = 0; i < 3; ++i) {
-    const Convolution& layer = model.stem[i];
-    x = at::conv2d(x, layer.weight.to(compute), layer.bias.to(compute), kStrides[i],
-                   /*padding=*/i == 0 ? 0 : 1);
+    x = convolved(model.stem[i], x, kStrides[i], i == 0 ? 0 : 1);
     if (i < 2) x = at::gelu(x, "tanh");
   }
+  for (const Convolution& layer : model.convolutions)
+    x = x + at::gelu(convolved(layer, x, 1, 1), "tanh");
   x = x.flatten(2).transpose(1, 2).to(at::kFloat) + model.picture_positions;  // (B, h w, D)
   x = run_blocks("picture", model.picture_blocks, tower(config, config.picture_depth), {}, x,
                  compute);

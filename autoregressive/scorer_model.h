@@ -19,8 +19,9 @@ struct ScorerConfig {
   int64_t max_text_tokens = 64;  // a longer caption is cut
   int64_t width = 128;           // D, of both towers
   int64_t heads = 4;
-  int64_t hidden = 512;       // of the feed-forward layers
-  int64_t picture_depth = 3;  // blocks
+  int64_t hidden = 512;              // of the feed-forward layers
+  int64_t picture_convolutions = 2;  // residual ones behind the stem
+  int64_t picture_depth = 2;         // blocks
   int64_t text_depth = 2;
   int64_t space = 128;  // E, dimensions of the space that both meet in
 };
@@ -37,6 +38,7 @@ void visit_fields(Config& c, Visitor&& visitor) {
   visit("width", c.width);
   visit("heads", c.heads);
   visit("hidden", c.hidden);
+  visit("picture_convolutions", c.picture_convolutions);
   visit("picture_depth", c.picture_depth);
   visit("text_depth", c.text_depth);
   visit("space", c.space);
@@ -50,16 +52,18 @@ struct Convolution {
   at::Tensor bias;    // (out)
 };
 
-/// Contrastive towers: a convolutional stem to one token for each 16 x 16 pixels, blocks, the mean token, a linear map;
-/// embedded pieces, blocks, the mean token, a linear map.
+/// Contrastive towers: a convolutional stem to one token for each 16 x 16 pixels, residual convolutions (they learn
+/// from few pictures what a thing looks like, wherever it stands), blocks, the mean token, a linear map; and embedded
+/// pieces, blocks, the mean token, a linear map.
 ///
 /// source   Yu et al. 2022, arXiv:2205.01917 (CoCa), whose captioning decoder a ranking does not need; Xiao
 ///          et al. 2021, arXiv:2106.14881 (the stem)
 struct ScorerModel {
   ScorerConfig config;
 
-  std::array<Convolution, 3> stem;  // strides 4, 2, 2
-  at::Tensor picture_positions;     // (h w, D)
+  std::array<Convolution, 3> stem;        // strides 4, 2, 2
+  std::vector<Convolution> convolutions;  // x += gelu(convolution(x)), (D, D, 3, 3)
+  at::Tensor picture_positions;           // (h w, D)
   std::vector<EncoderBlock> picture_blocks;
   LayerNorm picture_norm;
   Linear picture_head;  // (E, D)

@@ -165,6 +165,30 @@ void define_upsampler(CLI::App* train, TrainUpsamplerOptions& options) {
       "--output runs/upsampler");
 }
 
+void define_scorer(CLI::App* train, TrainScorerOptions& options) {
+  CLI::App* scorer = train->add_subcommand(
+      "scorer", "Train a scorer of pictures and captions, for txt2img --rerank");
+  define_task_options(*scorer, options.task);
+  scorer->add_option("--sprites", options.sprites, "Things to compose scenes of: sprites.tar")
+      ->required()
+      ->option_text("FILE");
+  scorer
+      ->add_option("--backgrounds", options.backgrounds,
+                   "Pictures behind the things: files, folders, tars")
+      ->option_text("INPUT...");
+  scorer->add_option("--text", options.text, "Text tokenizer (lexel train text)")
+      ->required()
+      ->option_text("FILE");
+  scorer
+      ->add_option("--tokenizer", options.tokenizer,
+                   "Picture tokenizer: a share of the pictures passes through it")
+      ->option_text("FILE [the shipped one]");
+  scorer->footer(
+      "Judged by how often a held-out caption finds its picture among 16 others.\n"
+      "Example: lexel train scorer --recipe recipes/scorer-128.json --sprites data/sprites.tar "
+      "--text text.model --output runs/scorer");
+}
+
 void define_pack(CLI::App* train, TrainPackOptions& options) {
   CLI::App* pack =
       train->add_subcommand("pack", "Pack a recipe and its pictures into few bytes, to travel");
@@ -253,6 +277,7 @@ CLI::App* define_train(CLI::App& lexel, TrainCommands& options) {
   define_generator(train, options.generator);
   define_train_detector(*train, options.detector);
   define_upsampler(train, options.upsampler);
+  define_scorer(train, options.scorer);
   define_pack(train, options.pack);
   define_results(train, options.results);
   return train;

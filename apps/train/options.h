@@ -6,6 +6,8 @@
 
 #include "apps/train/detector/options.h"
 #include "apps/train/generator/options.h"
+#include "apps/train/scorer/options.h"
+#include "apps/train/task_options.h"
 #include "apps/train/text/options.h"
 #include "apps/train/upsampler/options.h"
 
@@ -60,6 +62,7 @@ struct TrainCommands {
   TrainGeneratorOptions generator;
   TrainDetectorOptions detector;
   TrainUpsamplerOptions upsampler;
+  TrainScorerOptions scorer;
   TrainPackOptions pack;
   TrainResultsOptions results;
 };

@@ -4,13 +4,15 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/constant_pad_nd.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/isfinite.h>
+#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <vector>
 
@@ -51,15 +53,21 @@ Condition with_rows_of(const Condition& condition, const Condition& other) {
   return both;
 }
 
-bool all_finite(const at::Tensor& row) {
-  if (!row.is_cpu()) return at::isfinite(row).all().item<bool>();
-  const float* const values = row.const_data_ptr<float>();
-  uint32_t found = 0;  // of all exponents, whether one is that of infinities and NaN
-  for (int64_t i = 0; i < row.numel(); ++i) {
-    found |=
-        static_cast<uint32_t>((std::bit_cast<uint32_t>(values[i]) & 0x7F800000U) == 0x7F800000U);
+/// The largest magnitude of each row's logits, (rows) float32; not finite where one of them is not.
+at::Tensor magnitudes(const at::Tensor& logits) {
+  if (!logits.is_cpu()) {
+    return at::linalg_vector_norm(logits, std::numeric_limits<double>::infinity(), 1);
   }
-  return found == 0;
+  at::Tensor largest = at::empty({logits.size(0)}, logits.options());
+  const float* values = logits.const_data_ptr<float>();
+  for (int64_t row = 0; row < logits.size(0); ++row, values += logits.size(1)) {
+    int32_t bits = 0;  // without its sign a number orders as its bits do, NaN above infinity
+    for (int64_t i = 0; i < logits.size(1); ++i) {
+      bits = std::max(bits, std::bit_cast<int32_t>(values[i]) & 0x7FFFFFFF);
+    }
+    largest.mutable_data_ptr<float>()[row] = std::bit_cast<float>(bits);
+  }
+  return largest;
 }
 
 /// A group of pictures on its way: fills its rows of the result.
@@ -72,10 +80,12 @@ class Group {
         given_(given),
         size_(pictures.size(0)),
         tokens_(model.positions.size(0)),
+        row_of_tokens_(model.model.config.grid_width),
         guided_(guided),
         decoder_(model, guided ? 2 * size_ : size_, options.cache),
         places_(
-            at::arange(tokens_, pictures.options()).unsqueeze(1).expand({-1, size_}).contiguous()) {
+            at::arange(tokens_, pictures.options()).unsqueeze(1).expand({-1, size_}).contiguous()),
+        magnitudes_(at::zeros({tokens_, guided ? 2 * size_ : size_}, model.positions.options())) {
     if (given.defined()) {
       const at::Tensor on_cpu = given.cpu();
       const at::Tensor open = on_cpu.lt(0);
@@ -91,16 +101,18 @@ class Group {
             const std::function<bool(int64_t)>& after) {
     int64_t fed = -1;  // tokens that the decoder knows; -1: not started
     for (int64_t p = 0; p < tokens_; ++p) {
-      if (!drawn_[static_cast<size_t>(p)]) {
+      if (drawn_[static_cast<size_t>(p)]) {
+        const at::Tensor logits = logits_of(condition, tokens, fed, p);
+        fed = p;
+        magnitudes_.select(0, p).copy_(magnitudes(logits));
+        draw_token(logits, p, tokens.select(1, p), log_probabilities.select(1, p));
+      } else {
         tokens.select(1, p).copy_(given_.select(1, p));
-        if (!after(p + 1)) return false;
-        continue;
       }
-      const at::Tensor logits = logits_of(condition, tokens, fed, p);
-      fed = p;
-      check_finite(logits, p);
-      draw_token(logits, p, tokens.select(1, p), log_probabilities.select(1, p));
-      if (!after(p + 1)) return false;
+      if ((p + 1) % row_of_tokens_ == 0) check_finite(p + 1 - row_of_tokens_, p + 1);
+      if (after(p + 1)) continue;
+      check_finite(p / row_of_tokens_ * row_of_tokens_, p + 1);
+      return false;
     }
     return true;
   }
@@ -118,11 +130,15 @@ class Group {
     return decoder_.feed(doubled(tokens.slice(1, fed, p)));
   }
 
-  void check_finite(const at::Tensor& logits, int64_t p) const {
-    for (int64_t row = 0; row < logits.size(0); ++row) {
-      if (all_finite(logits[row])) continue;
-      fail(ErrorKind::kBadData, "the logits of token ", p, " of picture ",
-           pictures_[row % size_].item<int64_t>(), " are not finite: the model is broken");
+  /// Of the tokens from `first` to before `last`. Looks once a row of tokens, as on a GPU each look waits for the device.
+  void check_finite(int64_t first, int64_t last) const {
+    const at::Tensor largest = magnitudes_.slice(0, first, last).cpu();
+    const float* const values = largest.const_data_ptr<float>();
+    const int64_t rows = largest.size(1);
+    for (int64_t i = 0; i < largest.numel(); ++i) {
+      if (std::isfinite(values[i])) continue;
+      fail(ErrorKind::kBadData, "the logits of token ", first + i / rows, " of picture ",
+           pictures_[i % rows % size_].item<int64_t>(), " are not finite: the model is broken");
     }
   }
 
@@ -150,10 +166,12 @@ class Group {
   const GenerateOptions& options_;
   at::Tensor pictures_, given_;
   int64_t size_, tokens_;
+  int64_t row_of_tokens_;  // the grid's width
   bool guided_;
   std::vector<bool> drawn_;  // by position: whether any picture draws there
   Decoder decoder_;
-  at::Tensor places_;  // (N, pictures) int64: row p holds p
+  at::Tensor places_;      // (N, pictures) int64: row p holds p
+  at::Tensor magnitudes_;  // (N, rows) float32: of the logits; 0 where none were looked at
 };
 
 void check_rows(const Condition& condition, const Config& config, int64_t rows, const char* what) {

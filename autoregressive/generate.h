@@ -48,7 +48,7 @@ using TokenCallback = std::function<bool(int64_t done, const at::Tensor& tokens)
 ///                outside its mask, a continuation the first rows. Given what a stopped run had drawn, the rest is what that run
 ///                would have drawn, bit for bit
 /// throws         Error(kUsage) on values or shapes that cannot be; Error(kBadData) naming the token and picture whose logits
-///                are not finite; what Decoder throws
+///                are not finite (found at the end of its row of tokens, before the callback); what Decoder throws
 /// source         Yu et al. 2022, arXiv:2206.10789, section 2.4
 Generated generate(const PackedModel& model, const Condition& condition,
                    const Condition& unconditional, const at::Tensor& pictures,

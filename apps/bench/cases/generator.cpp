@@ -139,7 +139,7 @@ std::string step_times() {
       return true;
     });
   }
-  std::string text = "\nTime of a token by its position (the first one holds the text encoder):\n";
+  std::string text = "\nTime of a token by its position (the first one holds the text encoder):\n\n";
   double first_bin = 0.0;
   for (int64_t bin = 0; bin < kBins; ++bin) {
     const int64_t size = kTokens / kBins, from = std::max<int64_t>(1, bin * size);
@@ -148,10 +148,11 @@ std::string step_times() {
     const double mean = sum / static_cast<double>((bin + 1) * size - from);
     if (bin == 0) first_bin = mean;
     char line[96];
-    std::snprintf(line, sizeof line, "  %3d to %3d  %6.1f us  %.2f x the first\n",
+    std::snprintf(line, sizeof line, "    %3d to %3d  %6.1f us  %.2f x the first  ",
                   static_cast<int>(from), static_cast<int>((bin + 1) * size - 1), 1e6 * mean,
                   mean / first_bin);
     text += line;
+    text.append(static_cast<size_t>(std::clamp(20.0 * mean / first_bin, 1.0, 60.0)), '=') += '\n';
   }
   return text;
 }

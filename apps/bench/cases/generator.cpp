@@ -139,7 +139,8 @@ std::string step_times() {
       return true;
     });
   }
-  std::string text = "\nTime of a token by its position (the first one holds the text encoder):\n\n";
+  std::string text =
+      "\nTime of a token by its position (the first one holds the text encoder):\n\n";
   double first_bin = 0.0;
   for (int64_t bin = 0; bin < kBins; ++bin) {
     const int64_t size = kTokens / kBins, from = std::max<int64_t>(1, bin * size);

@@ -127,6 +127,13 @@ int main(int argc, char** argv) {
       return programs.train_tokenizer(train.tokenizer);
     }
     if (command == "eval") {
+      if (parsed->get_subcommand("eval")->got_subcommand("generator")) {
+        if (eval.generator.model.empty()) eval.generator.model = default_generator_path();
+        if (eval.generator.tokenizer.empty()) eval.generator.tokenizer = default_model_path();
+        if (eval.generator.detector.empty())
+          eval.generator.detector = shipped_file("detector-128.safetensors");
+        return programs.eval_generator(eval.generator);
+      }
       if (parsed->get_subcommand("eval")->got_subcommand("probe")) {
         if (eval.probe.tokenizer.empty()) eval.probe.tokenizer = default_model_path();
         return programs.eval_probe(eval.probe);

@@ -56,6 +56,9 @@ const Programs kPrograms = {
     [](const EvalTokenizerOptions& o) {
       return entry<EvalTokenizerOptions, run_eval_tokenizer>("lexel eval tokenizer", o);
     },
+    [](const EvalGeneratorOptions& o) {
+      return entry<EvalGeneratorOptions, run_eval_generator>("lexel eval generator", o);
+    },
     [](const EvalProbeOptions& o) {
       return entry<EvalProbeOptions, run_eval_probe>("lexel eval probe", o);
     },

@@ -3,6 +3,7 @@
 #include "apps/bench/options.h"
 #include "apps/data/compose/options.h"
 #include "apps/data/fetch.h"
+#include "apps/eval/generator/options.h"
 #include "apps/eval/options.h"
 #include "apps/eval/probe/options.h"
 #include "apps/eval/upsampler/options.h"
@@ -25,6 +26,7 @@ struct Programs {
   int (*data_list)(const data::FetchOptions&);
   int (*data_compose)(const data::ComposeOptions&);
   int (*eval_tokenizer)(const EvalTokenizerOptions&);
+  int (*eval_generator)(const EvalGeneratorOptions&);
   int (*eval_probe)(const EvalProbeOptions&);
   int (*eval_upsampler)(const EvalUpsamplerOptions&);
   int (*train_tokenizer)(const TrainOptions&);

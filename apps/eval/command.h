@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "apps/eval/generator/options.h"
 #include "apps/eval/options.h"
 #include "apps/eval/probe/options.h"
 #include "apps/eval/upsampler/options.h"
@@ -11,6 +12,7 @@ namespace lexel::cli {
 /// What `lexel eval` was asked for: one of them, by the subcommand.
 struct EvalCommands {
   EvalTokenizerOptions tokenizer;
+  EvalGeneratorOptions generator;
   EvalProbeOptions probe;
   EvalUpsamplerOptions upsampler;
 };

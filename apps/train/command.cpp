@@ -113,6 +113,10 @@ void define_generator(CLI::App* train, TrainGeneratorOptions& options) {
                    "Text tokenizer of `lexel train text`; else one is trained on the captions")
       ->option_text("FILE");
   generator
+      ->add_option("--from", options.from,
+                   "Generator to train further: its weights, sizes and text tokenizer")
+      ->option_text("MODEL");
+  generator
       ->add_option("--cache", options.cache,
                    "Keep the tokens of the composed scenes in this file, for the next run")
       ->option_text("FILE");

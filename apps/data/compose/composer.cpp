@@ -19,7 +19,7 @@ namespace lexel::data {
 namespace {
 
 // To be raised whenever scene n of a configuration becomes another: caches of its tokens then know it.
-constexpr int kVersion = 2;
+constexpr int kVersion = 3;
 
 constexpr int64_t kMaxCount = 5;       // things in a scene
 constexpr double kMinContrast = 80.0;  // between a thing and its background: distance in RGB

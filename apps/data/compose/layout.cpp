@@ -54,7 +54,7 @@ std::vector<Place> on_chessboard(const std::vector<int64_t>& sides, int64_t end,
 
 std::vector<Place> place_in_rows(const std::vector<int64_t>& sides, int64_t canvas, int64_t grid) {
   const auto count = static_cast<int64_t>(sides.size());
-  const int64_t rows = count <= 2 ? 1 : (count + 7) / 4;  // 2 + 1, 2 + 2, 3 + 2
+  const int64_t rows = count <= 2 ? 1 : (count + 7) / 4;  // 2 + 1, 2 + 2, 2 + 2 + 1
   std::vector<Place> places;
   for (int64_t row = 0; row < rows; ++row) {
     const int64_t done = static_cast<int64_t>(places.size());

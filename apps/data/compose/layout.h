@@ -13,7 +13,7 @@ struct Place {
   int64_t left = 0, top = 0, side = 0;
 };
 
-/// The usual places of one to five things: in rows, 1, 2, 2 + 1, 2 + 2, 3 + 2, each in the middle of its cell.
+/// The usual places of one to five things: in rows, 1, 2, 2 + 1, 2 + 2, 2 + 2 + 1, each in the middle of its cell.
 ///
 /// returns  one place a side, in order; empty when one is larger than its cell
 std::vector<Place> place_in_rows(const std::vector<int64_t>& sides, int64_t canvas, int64_t grid);

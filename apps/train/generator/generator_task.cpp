@@ -7,6 +7,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "apps/train/generator/token_noise.h"
 #include "apps/train/recipe_fields.h"
 #include "autoregressive/generate.h"
 #include "autoregressive/packed_model.h"
@@ -32,8 +33,10 @@ struct Mean {
 }  // namespace
 
 GeneratorTask::GeneratorTask(const GeneratorRecipe& recipe, const GeneratorData& data,
-                             const Options& options, const at::Tensor& codes)
+                             const Options& options, const at::Tensor& codes, ar::Model* from)
     : recipe_(recipe),
+      noise_most_(parse_curve(recipe.noise_most, "noise_most")),
+      noise_blind_(parse_curve(recipe.noise_blind, "noise_blind")),
       data_(data),
       options_(options),
       model_(ar::make_model(recipe.model, uint64_t(recipe.schedule.seed), options.device)) {
@@ -41,7 +44,9 @@ GeneratorTask::GeneratorTask(const GeneratorRecipe& recipe, const GeneratorData&
     initialise(train::parameters(masked_head_, recipe.model), uint64_t(recipe.schedule.seed),
                options.device);
   }
-  if (recipe.start == "codes") {
+  if (from != nullptr) {
+    assign(ar::parameters(model_), named_tensors(ar::parameters(*from)));
+  } else if (recipe.start == "codes") {
     ar::start_from_codes(model_, codes.to(options.device, at::kFloat),
                          uint64_t(recipe.schedule.seed));
   }
@@ -108,7 +113,7 @@ void GeneratorTask::start_batches(int64_t first) {
                  .cache = options_.cache});
 }
 
-TaskLoss GeneratorTask::loss(int64_t number, double) {
+TaskLoss GeneratorTask::loss(int64_t number, double progress) {
   if (!batches_) start_batches(number);  // the first of this run; the others follow
   const TokenBatch batch = batches_->next();
   ar::ForwardOptions options = forward_options();
@@ -124,9 +129,9 @@ TaskLoss GeneratorTask::loss(int64_t number, double) {
     const at::Tensor loss = masked_loss(model_, masked_head_, captions, options);
     return {loss, {{"masked pieces", loss.detach()}}};
   }
-  const at::Tensor seen =
-      noisy_tokens(batch.tokens, recipe_.model.codebook_size, recipe_.token_noise, options.seed,
-                   number * recipe_.schedule.batch);
+  const TokenNoise noise{noise_most_.at(progress), noise_blind_.at(progress)};
+  const at::Tensor seen = noisy_tokens(batch.tokens, recipe_.model.codebook_size, noise,
+                                       options.seed, number * recipe_.schedule.batch);
   return {ar::token_loss(model_, on_device(batch.condition), batch.tokens.to(options_.device),
                          options, seen.to(options_.device)),
           {}};

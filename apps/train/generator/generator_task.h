@@ -9,6 +9,7 @@
 #include "apps/train/generator/batches.h"
 #include "apps/train/generator/recipe.h"
 #include "apps/train/generator/text_pretraining.h"
+#include "apps/train/schedule.h"
 #include "apps/train/task.h"
 #include "autoregressive/generator_file.h"
 #include "autoregressive/model.h"
@@ -26,9 +27,11 @@ class GeneratorTask : public Task {
   };
 
   /// data     outlives the task; its config is the recipe's model
+  /// codes    of the tokenizer, where the recipe starts with them
+  /// from     a model of the recipe's sizes whose weights the run starts with, in the place of fresh ones; null: none
   /// throws   Error(kUsage) a model that is not of the tokenizer's size; what the sources throw
   GeneratorTask(const GeneratorRecipe& recipe, const GeneratorData& data, const Options& options,
-                const at::Tensor& codes);
+                const at::Tensor& codes, ar::Model* from = nullptr);
 
   std::string kind() const override { return "generator"; }
   std::string recipe() const override;
@@ -61,6 +64,7 @@ class GeneratorTask : public Task {
   }
 
   GeneratorRecipe recipe_;
+  Curve noise_most_, noise_blind_;
   const GeneratorData& data_;
   Options options_;
   ar::Model model_;

@@ -16,6 +16,8 @@ struct TrainGeneratorOptions {
   std::vector<std::string> data;  // captioned pictures: files, folders, tars, lists; token files
   std::string tokenizer;          // the picture tokenizer's model file
   std::string text;               // the text tokenizer's; empty: trained from the captions
+  std::string
+      from;  // generator whose weights and text tokenizer the run starts with; empty: fresh ones
   std::string cache;    // keeps the tokens of composed scenes in this file; empty: in memory only
   int64_t workers = 1;  // threads that compose and decode
   std::string weights = "int8";  // matrices in the model files: "fp32", "bf16", "int8"

@@ -5,7 +5,6 @@
 #include <type_traits>
 
 #include "apps/data/compose/composer_config.h"
-#include "apps/train/generator/token_noise.h"
 #include "apps/train/task.h"
 #include "autoregressive/config.h"
 
@@ -18,8 +17,9 @@ struct GeneratorRecipe {
 
   double dropout = 0.1;  // of embeddings, attention and feed-forward outputs
   double caption_drop =
-      0.1;                 // share of samples without their caption (or class): what guidance needs
-  TokenNoise token_noise;  // of the tokens that the decoder sees
+      0.1;  // share of samples without their caption (or class): what guidance needs
+  std::string noise_most = "0";   // curve over progress: see TokenNoise
+  std::string noise_blind = "0";  // likewise
   std::string start =
       "codes";  // token embedding and softmax: "plain" (random), "codes" (the tokenizer's codebook)
   bool rematerialize = false;  // blocks are computed again in the backward pass: memory for time
@@ -54,8 +54,8 @@ void visit_fields(AnyRecipe& r, Visitor&& visitor) {
   };
   visit("dropout", r.dropout);
   visit("caption_drop", r.caption_drop);
-  visit("token_noise.most", r.token_noise.most);
-  visit("token_noise.blind", r.token_noise.blind);
+  visit("noise_most", r.noise_most);
+  visit("noise_blind", r.noise_blind);
   visit("start", r.start);
   visit("rematerialize", r.rematerialize);
   visit("pretrain_text_steps", r.pretrain_text_steps);

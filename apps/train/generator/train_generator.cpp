@@ -1,5 +1,6 @@
 #include <filesystem>
 #include <iostream>
+#include <optional>
 #include <utility>
 
 #include "apps/train/generator/generator_task.h"
@@ -110,9 +111,27 @@ int run_train_generator(const TrainGeneratorOptions& options) {
 
   train::GeneratorData data;
   data.tokenizer = load_image_tokenizer(options.tokenizer, options.task.device);
+  std::optional<ar::Generator> from;
+  if (!options.from.empty()) {
+    check(!options.task.resume, ErrorKind::kUsage,
+          "--from starts a run and --resume goes on with one: leave one out");
+    from = ar::load_generator(options.from, device);
+    check(from->codebook_fingerprint == data.tokenizer->info().codebook_fingerprint,
+          ErrorKind::kBadData, options.from, ": learnt the tokens of another tokenizer, ",
+          from->tokenizer_name);
+    recipe.model = from->model.config;
+  }
   check_model(recipe.model, data.tokenizer->info());
   data.sources = sources_of(options, recipe, data.tokenizer->info());
-  if (recipe.model.text_depth > 0) data.text = text_of(options, recipe, data.sources);
+  if (from && from->text) {
+    check(options.text.empty(), ErrorKind::kUsage,
+          "--from brings its own text tokenizer: leave --text out");
+    data.text = from->text;
+    std::filesystem::create_directories(options.task.output);
+    write_file(options.task.output + "/text.model", data.text->serialized());
+  } else if (recipe.model.text_depth > 0) {
+    data.text = text_of(options, recipe, data.sources);
+  }
   data.config = recipe.model;
 
   at::Tensor codes;
@@ -122,7 +141,7 @@ int run_train_generator(const TrainGeneratorOptions& options) {
   train::GeneratorTask task(
       recipe, data,
       {.device = device, .workers = options.workers, .cache = options.cache, .stored = stored},
-      codes);
+      codes, from ? &from->model : nullptr);
   run_task(task, train::run_options(options.task));
   task.write_cache();
   return 0;

@@ -74,10 +74,38 @@ TEST(PlaceRelated, MoreThanFitGivesNone) {
   EXPECT_TRUE(place_related(96, 48, Relation::kAbove, 128, 8, random).empty());
 }
 
-TEST(PlaceCentred, IsInTheMiddleAsFarAsTheGridAllows) {
-  EXPECT_EQ(place_centred(64, 128, 8).left, 32);
-  EXPECT_EQ(place_centred(72, 128, 8).left, 24);
-  EXPECT_EQ(place_centred(31, 128, 1).top, 48);
+TEST(PlaceInRows, OneIsInTheMiddleAndFiveStandTwoAndTwoAndOne) {
+  const std::vector<Place> one = place_in_rows({64}, 128, 8);
+  ASSERT_EQ(one.size(), 1U);
+  EXPECT_EQ(one[0].left, 32);
+  EXPECT_EQ(one[0].top, 32);
+  EXPECT_EQ(place_in_rows({72}, 128, 8)[0].left, 24);
+  EXPECT_EQ(place_in_rows({31}, 128, 1)[0].top, 48);
+
+  const std::vector<Place> five = place_in_rows({32, 32, 32, 32, 32}, 128, 8);
+  ASSERT_EQ(five.size(), 5U);
+  EXPECT_EQ(five[0].top, five[1].top);
+  EXPECT_EQ(five[2].top, five[3].top);
+  EXPECT_LE(five[0].top + 32, five[2].top);
+  EXPECT_LE(five[2].top + 32, five[4].top);
+  for (const Place& place : five) {
+    EXPECT_EQ(place.left % 8, 0);
+    EXPECT_LE(place.left + place.side, 128);
+    EXPECT_LE(place.top + place.side, 128);
+  }
+  EXPECT_TRUE(place_in_rows({64, 64, 64, 64, 64}, 128, 8).empty());  // cells of 64 x 42 pixels
+}
+
+TEST(PlaceInLine, IsTrueToTheRelationAndInTheMiddleAcrossIt) {
+  const std::vector<Place> beside = place_in_line(48, 64, Relation::kRightOf, 128, 8);
+  ASSERT_EQ(beside.size(), 2U);
+  EXPECT_GE(beside[0].left, beside[1].left + 64);
+  EXPECT_EQ(beside[0].top, 40);
+  EXPECT_EQ(beside[1].top, 32);
+  const std::vector<Place> over = place_in_line(32, 32, Relation::kAbove, 128, 8);
+  EXPECT_LE(over[0].top + 32, over[1].top);
+  EXPECT_EQ(over[0].left, over[1].left);
+  EXPECT_TRUE(place_in_line(96, 64, Relation::kLeftOf, 128, 8).empty());
 }
 
 }  // namespace

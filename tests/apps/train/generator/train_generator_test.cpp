@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <utility>
 
 #include "apps/train/options.h"
 #include "apps/train/recipe_fields.h"
@@ -123,6 +124,24 @@ TEST_F(TrainGenerator, ResumedRunIsTheUninterruptedOneWhateverTheWorkersAndTheCa
   resume("stopped", 2);
   EXPECT_EQ(lines("stopped", "step").size(), 16u);
   expect_same_end("straight", "stopped");
+}
+
+TEST_F(TrainGenerator, FromStartsWithTheWeightsOfAnotherRun) {
+  recipe_.schedule.steps = 30;
+  recipe_.schedule.learning_rate = 1e-2;
+  options_.weights = "fp32";
+  run("first");
+  const double reached = lines("first", "eval").back()["metrics"]["nll/scenes"].get<double>();
+  options_.from = path("first/model.safetensors");
+  const std::string text = std::exchange(options_.text, "");
+  recipe_.schedule.steps = 1;
+  recipe_.model.depth += 1;  // the file's sizes count
+  recipe_.noise_most = "0:0.5 1:0.1";
+  recipe_.noise_blind = "0.5";
+  run("second");
+  EXPECT_NEAR(lines("second", "eval")[0]["metrics"]["nll/scenes"].get<double>(), reached, 1e-4);
+  options_.text = text;
+  expect_error(ErrorKind::kUsage, "leave --text out", [&] { run("third"); });
 }
 
 TEST_F(TrainGenerator, WhoTokenizesMakesNoDifference) {

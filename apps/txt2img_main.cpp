@@ -53,6 +53,7 @@ void define_drawing(CLI::App& app, Txt2ImgOptions& options) {
       ->excludes(like)
       ->option_text("N [1]");
   app.add_option("--seed", options.seed, "Another seed, other pictures; the same one, the same")
+      ->check(number_from(0, 0x1p64))  // CLI11 alone reads -1 as the largest one
       ->excludes(like)
       ->option_text("N [0]");
   app.add_option("--guidance", options.guidance,

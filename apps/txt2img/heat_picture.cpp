@@ -7,6 +7,7 @@
 #include <ATen/ops/linspace.h>
 #include <algorithm>
 #include <cstdio>
+#include <string_view>
 
 #include "kernels/check.h"
 #include "tokenizers/io/bitmap_text.h"
@@ -53,6 +54,7 @@ at::Tensor coloured(const at::Tensor& values) {
 std::string short_number(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.2f", value);
+  if (std::string_view(text) == "-0.00") return "0.00";
   return text;
 }
 

@@ -88,6 +88,7 @@ Record read_record(const ordered_json& json, const std::string& name) {
   record.sampling.cache = cache_type(reader.text("cache"));
   record.precision = reader.text("precision");
   weight_format(record.precision);
+  ar::validate(record.sampling, kMost);  // the model that draws knows how many codes it has
   record.generator = reader.model("generator");
   record.tokenizer = reader.model("tokenizer");
   record.tokens = reader.text("tokens");

@@ -1,4 +1,4 @@
-// `lexel bench kernels`, the real program: one small case, its numbers as table and JSON, and what it refuses.
+// `lexel bench`, the real program: one small case, its numbers as table and JSON, and what it refuses.
 
 #include <algorithm>
 #include <gmock/gmock.h>
@@ -31,6 +31,16 @@ TEST(Bench, ListsTheCasesWithoutRunningThem) {
   const ProgramResult one = bench({"--list", "--kernel", "adamw", "--kernel", "sampling"});
   EXPECT_THAT(one.out, HasSubstr("adamw: "));
   EXPECT_THAT(one.out, ::testing::Not(HasSubstr("attention: ")));
+}
+
+TEST(Bench, ListsTheCasesOfTheGenerator) {
+  const auto generator = [](const std::string& option, const std::string& value) {
+    return run_program({LEXEL_BIN_DIR "/lexel", "bench", "generator", "--list", option, value});
+  };
+  const ProgramResult result = generator("--threads", "2");
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("generator: 1 picture of 256 tokens, guidance\n"));
+  EXPECT_EQ(generator("--case", "no such case").exit_code, 2);
 }
 
 TEST(Bench, MeasuresACaseBesideItsPeers) {

@@ -11,7 +11,9 @@ build := build/$(PRESET)
 cmake_build := cmake --build --preset $(PRESET)
 programs := $(build)/lib/liblexel_programs.so
 model := assets/lexel-128.safetensors
+generator := assets/parti-128.safetensors
 pictures := $(wildcard assets/pictures/*)
+demo_caption := a red fish above a house on a blue background
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-data build gpu-bundle gpu-kernels-bundle gpu-status setup format tidy bench clean
@@ -19,8 +21,9 @@ pictures := $(wildcard assets/pictures/*)
 help:  ## what each command does
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 26
 
-demo: demo/sheet.png  ## pictures of assets/ to tokens and back, on one contact sheet
+demo: demo/sheet.png demo/fish.png  ## pictures of assets/ to tokens and back, on one contact sheet; a picture drawn from a caption
 	@echo "original | reconstruction: $(CURDIR)/demo/sheet.png"
+	@echo 'drawn from "$(demo_caption)": $(CURDIR)/demo/fish.png'
 
 test: setup test-data $(build)/build.ninja  ## build everything, run all tests
 	@$(cmake_build) --target all all_verify_interface_header_sets
@@ -60,7 +63,7 @@ clean:  ## remove build/, demo/ and the bundles; what setup/ fetched stays in ~/
 $(build)/build.ninja: CMakePresets.json | setup
 	@cmake --preset $(PRESET) $(if $(TORCH_ROOT),-DLEXEL_TORCH_ROOT=$(abspath $(TORCH_ROOT)))
 
-# Ninja knows best whether it is up to date; the demo runs again only if the library, the model or a picture is newer.
+# Ninja knows best whether it is up to date; each part of the demo runs again only if the library, a model or a picture of its own is newer.
 $(programs): $(build)/build.ninja FORCE | setup
 	@$(cmake_build) --target programs
 
@@ -68,5 +71,9 @@ demo/sheet.png: $(programs) $(model) $(pictures)
 	@mkdir -p demo/back
 	$(build)/bin/img2tok --model $(model) $(pictures) demo/pictures.tok.safetensors
 	$(build)/bin/tok2img --model $(model) demo/pictures.tok.safetensors demo/back --sheet $@ --originals $(pictures)
+
+demo/fish.png: $(programs) $(generator) $(model)
+	@mkdir -p demo
+	$(build)/bin/txt2img --model $(generator) --tokenizer $(model) "$(demo_caption)" --seed 0 -o $@
 
 FORCE:

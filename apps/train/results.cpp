@@ -109,7 +109,8 @@ void gather_results(const cli::TrainResultsOptions& options, std::ostream& log) 
   Carrier carrier(options, log);
   const bool done = fs::exists(run + "model.safetensors");
   carrier.add(run + (done ? "model.safetensors" : "best.safetensors"), "model.safetensors");
-  for (const char* name : {"samples.png", "report.html", "metrics.jsonl", "run.log", "text.model"}) {
+  for (const char* name :
+       {"samples.png", "report.html", "metrics.jsonl", "run.log", "text.model"}) {
     carrier.add(run + name, name);
   }
 

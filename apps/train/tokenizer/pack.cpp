@@ -8,9 +8,9 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "apps/train/schedule.h"
 #include "apps/train/tokenizer/picture_pool.h"
 #include "apps/train/tokenizer/recipe.h"
-#include "apps/train/schedule.h"
 #include "kernels/check.h"
 #include "tokenizers/io/atomic_file.h"
 #include "tokenizers/io/jpeg.h"

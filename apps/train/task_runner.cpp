@@ -192,6 +192,8 @@ void Runner::run(const StopOnSignal& stop) {
   double evaluated_s = elapsed_s(), saved_s = elapsed_s();
   while (!stop.asked() && !budget_->finished(step_)) {
     step();
+    // The first step fills queues and pools, which can take as long as a hundred others: no rate to plan with.
+    if (step_ == first_step + 1) budget_->measure_from(step_);
     if (budget_->first_estimate_due(step_ - first_step)) budget_->estimate(step_);
     if (budget_->plan().total_steps > 0) progress.set_total(budget_->plan().total_steps);
     progress.update(step_, note_);

@@ -44,6 +44,9 @@ Artist::Artist(const Txt2ImgOptions& options, const Record& asked, bool again)
   }
   if (!options.edit.empty() || !asked.photo.empty()) load_edit(again);
   if (options.rerank > 1) {
+    check(std::filesystem::exists(options.scorer), ErrorKind::kIo, options.scorer,
+          ": no such file; --rerank needs a scorer: make one with lexel train scorer, name it with "
+          "--scorer");
     scorer_ = std::make_unique<Scorer>(load_scorer(options.scorer));
     asked_.scorer = {file_name(options.scorer), model_fingerprint(read_model_file(options.scorer))};
   }

@@ -1,5 +1,7 @@
 #include "apps/data/command.h"
 
+#include "apps/command_line.h"
+
 namespace lexel::cli {
 
 namespace {
@@ -46,7 +48,9 @@ void define_compose(CLI::App* data, data::ComposeOptions& options) {
   compose->add_option("--first", options.first, "Number of the first scene")
       ->check(CLI::NonNegativeNumber)
       ->option_text("N [0]");
-  compose->add_option("--seed", options.seed, "Another seed, other scenes")->option_text("N [0]");
+  compose->add_option("--seed", options.seed, "Another seed, other scenes")
+      ->check(number_from(0, 0x1p64))  // CLI11 alone reads -1 as the largest one
+      ->option_text("N [0]");
   compose->add_option("--split", options.split, "train, or heldout: what no training scene shows")
       ->check(CLI::IsMember({"train", "heldout"}))
       ->option_text("SPLIT [train]");

@@ -151,9 +151,26 @@ at::Tensor encoded(const Model& model, const Condition& condition, const at::Ten
   return apply_norm(model.encoder_norm, x, options.compute);
 }
 
-/// The decoder's residual stream after `blocks` blocks: (B, N, D).
+void check_places(const Config& config, const at::Tensor& tokens, const at::Tensor& places) {
+  check_arg(places.dim() == 2 && places.size(0) == tokens.size(0) && places.size(1) >= 1 &&
+                places.scalar_type() == at::kLong,
+            "ar::token_loss", "expected (", tokens.size(0), ", n) int64 places, got ",
+            places.scalar_type(), " of shape ", places.sizes());
+  const int64_t count = places.size(1);
+  const bool ascending =
+      count == 1 ||
+      (places.narrow(1, 1, count - 1) > places.narrow(1, 0, count - 1)).all().item<bool>();
+  check_arg(ascending && places.min().item<int64_t>() >= 0 &&
+                places.max().item<int64_t>() < tokens.size(1),
+            "ar::token_loss", "expected ascending places from 0 to ", tokens.size(1) - 1);
+  const std::vector<bool> conv = conv_blocks(config);
+  check_arg(std::ranges::find(conv, true) == conv.end(), "ar::token_loss",
+            "expected a model without conv-shaped blocks for chosen places");
+}
+
+/// The decoder's residual stream after `blocks` blocks: (B, N, D), or (B, n, D) at `places`.
 at::Tensor decoded(const Model& model, const Condition& given, const at::Tensor& tokens,
-                   int64_t blocks, const ForwardOptions& options) {
+                   int64_t blocks, const ForwardOptions& options, const at::Tensor& places = {}) {
   const Config& config = model.config;
   const int64_t batch = tokens.size(0), count = tokens.size(1), width = config.width;
   BlockInputs inputs;
@@ -170,6 +187,7 @@ at::Tensor decoded(const Model& model, const Condition& given, const at::Tensor&
   const auto positions = (model.row_positions.unsqueeze(1) + model.column_positions.unsqueeze(0))
                              .reshape({count, width});
   at::Tensor x = at::cat({first, before}, 1) + positions;  // (B, N, D)
+  if (places.defined()) x = x.gather(1, places.unsqueeze(2).expand({-1, -1, width}));
   x = drop_embedding(x.to(residual_type(options)), "decoder.input", options);
 
   const std::vector<bool> conv = conv_blocks(config);
@@ -181,10 +199,10 @@ at::Tensor decoded(const Model& model, const Condition& given, const at::Tensor&
   return x;
 }
 
-/// What the softmax layer reads: (B N, D) in `compute`.
+/// What the softmax layer reads: (B N, D) in `compute`, or (B n, D) at `places`.
 at::Tensor decoder_output(const Model& model, const Condition& condition, const at::Tensor& tokens,
-                          const ForwardOptions& options) {
-  const auto x = decoded(model, condition, tokens, model.config.depth, options);
+                          const ForwardOptions& options, const at::Tensor& places = {}) {
+  const auto x = decoded(model, condition, tokens, model.config.depth, options, places);
   return apply_norm(model.decoder_norm, x, options.compute).flatten(0, 1);
 }
 
@@ -316,13 +334,16 @@ at::Tensor features(const Model& model, const Condition& condition, const at::Te
 }
 
 at::Tensor token_loss(const Model& model, const Condition& condition, const at::Tensor& tokens,
-                      const ForwardOptions& options, const at::Tensor& seen) {
+                      const ForwardOptions& options, const at::Tensor& seen,
+                      const at::Tensor& places) {
   check_arguments(model.config, condition, tokens, options, "ar::token_loss");
   check_arg(tokens.size(0) >= 1, "ar::token_loss", "expected at least one picture, got none");
   if (seen.defined()) check_arguments(model.config, condition, seen, options, "ar::token_loss");
+  if (places.defined()) check_places(model.config, tokens, places);
   const at::Tensor& given = seen.defined() ? seen : tokens;
-  return softmax_loss(model.softmax, decoder_output(model, condition, given, options),
-                      tokens.flatten());
+  const at::Tensor learnt = places.defined() ? tokens.gather(1, places) : tokens;
+  return softmax_loss(model.softmax, decoder_output(model, condition, given, options, places),
+                      learnt.flatten());
 }
 
 at::Tensor token_log_likelihoods(const Model& model, const Condition& condition,

@@ -87,11 +87,14 @@ at::Tensor features(const Model& model, const Condition& condition, const at::Te
 /// Mean cross entropy in nats per token, without keeping all logits of a batch where that can be helped.
 ///
 /// seen     (B, N) int64: what the decoder is given in the place of `tokens`, for training with noise; undefined: `tokens`
+/// places   (B, n) int64, ascending in each row, 0..N-1: only these are computed and learnt. Each holds the token before it, as ever,
+///          and attends to the places before it that are there; a model without conv-shaped blocks only. Undefined: all
 /// returns  () float32 (float64 where that is `compute`), differentiable
-/// throws   as logits()
+/// throws   as logits(); Error(kUsage) on places of another shape, dtype, order or range
 /// source   Yu et al. 2022, arXiv:2206.10789, section 3
 at::Tensor token_loss(const Model& model, const Condition& condition, const at::Tensor& tokens,
-                      const ForwardOptions& options = {}, const at::Tensor& seen = {});
+                      const ForwardOptions& options = {}, const at::Tensor& seen = {},
+                      const at::Tensor& places = {});
 
 /// ln p(token) of each token given those before it: (B, N) float32, no gradient.
 at::Tensor token_log_likelihoods(const Model& model, const Condition& condition,

@@ -285,6 +285,47 @@ TEST(StartFromCodesTest, CodesThatAreAlikeBecomeEmbeddingsThatAreAlike) {
                });
 }
 
+TEST(ChosenPlacesTest, TheFirstPlacesCostWhatTheyCostAmongAll) {
+  Config config = tiny_parti();
+  config.conv_layers = "";
+  Model model = make_model(config, 1, at::kCPU);
+  fill_zeros(model);
+  const Condition condition = tiny_condition(config, 2, 1);
+  const at::Tensor tokens = tiny_tokens(config, 2);
+  const int64_t all = tokens.size(1), some = all / 2;
+  const auto loss = [&](const at::Tensor& places) {
+    return token_loss(model, condition, tokens, {}, {}, places).item<double>();
+  };
+  const at::Tensor every = at::arange(all).expand({2, all}).contiguous();
+  EXPECT_NEAR(loss(every), token_loss(model, condition, tokens).item<double>(), 1e-5);
+  const at::Tensor likelihoods = token_log_likelihoods(model, condition, tokens);
+  EXPECT_NEAR(loss(every.narrow(1, 0, some)), -likelihoods.narrow(1, 0, some).mean().item<double>(),
+              1e-5);
+  // A place alone holds the token before it and its own position, and no other place.
+  at::Tensor far = tokens.clone();
+  far.narrow(1, 0, all - 2).fill_(0);
+  const at::Tensor last = every.narrow(1, all - 1, 1);
+  EXPECT_EQ(token_loss(model, condition, far, {}, {}, last).item<double>(), loss(last));
+}
+
+TEST(ChosenPlacesTest, PlacesThatCannotBeAreNamed) {
+  Config config = tiny_parti();
+  config.conv_layers = "";
+  const Model model = make_model(config, 1, at::kCPU);
+  const auto error = [&](const Model& of, const at::Tensor& places, const char* what) {
+    expect_error(ErrorKind::kUsage, what, [&] {
+      (void)token_loss(of, tiny_condition(config, 2, 1), tiny_tokens(config, 2), {}, {}, places);
+    });
+  };
+  const at::Tensor good = at::arange(4).expand({2, 4}).contiguous();
+  error(model, good.flip(1), "ascending");
+  error(model, good + config.grid_height * config.grid_width, "ascending");
+  error(model, good.narrow(0, 0, 1), "(2, n) int64");
+  error(model, good.to(at::kInt), "(2, n) int64");
+  config.conv_layers = "all";
+  error(make_model(config, 1, at::kCPU), good, "conv-shaped");
+}
+
 TEST(ModelErrorsTest, WrongArgumentsAreNamed) {
   const Model model = make_model(tiny_parti(), 1, at::kCPU);
   const Model vim = make_model(tiny_vim(), 1, at::kCPU);

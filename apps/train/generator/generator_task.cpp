@@ -4,9 +4,11 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "apps/train/generator/chosen_places.h"
 #include "apps/train/generator/token_noise.h"
 #include "apps/train/recipe_fields.h"
 #include "autoregressive/generate.h"
@@ -37,6 +39,7 @@ GeneratorTask::GeneratorTask(const GeneratorRecipe& recipe, const GeneratorData&
     : recipe_(recipe),
       noise_most_(parse_curve(recipe.noise_most, "noise_most")),
       noise_blind_(parse_curve(recipe.noise_blind, "noise_blind")),
+      places_(parse_curve(recipe.places, "places")),
       data_(data),
       options_(options),
       model_(ar::make_model(recipe.model, uint64_t(recipe.schedule.seed), options.device)) {
@@ -130,10 +133,16 @@ TaskLoss GeneratorTask::loss(int64_t number, double progress) {
     return {loss, {{"masked pieces", loss.detach()}}};
   }
   const TokenNoise noise{noise_most_.at(progress), noise_blind_.at(progress)};
-  const at::Tensor seen = noisy_tokens(batch.tokens, recipe_.model.codebook_size, noise,
-                                       options.seed, number * recipe_.schedule.batch);
+  const int64_t first = number * recipe_.schedule.batch;
+  const at::Tensor seen =
+      noisy_tokens(batch.tokens, recipe_.model.codebook_size, noise, options.seed, first);
+  const int64_t all = batch.tokens.size(1);
+  const auto count = std::max<int64_t>(1, std::llround(places_.at(progress) * double(all)));
+  at::Tensor places;
+  if (count < all)
+    places = chosen_places(batch.tokens, count, options.seed, first).to(options_.device);
   return {ar::token_loss(model_, on_device(batch.condition), batch.tokens.to(options_.device),
-                         options, seen.to(options_.device)),
+                         options, seen.to(options_.device), places),
           {}};
 }
 

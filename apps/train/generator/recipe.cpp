@@ -16,11 +16,14 @@ void validate(const GeneratorRecipe& r) {
   require(r.dropout >= 0 && r.dropout < 1, "dropout", "0..1 (below 1)", r.dropout);
   require(r.caption_drop >= 0 && r.caption_drop <= 1, "caption_drop", "0..1", r.caption_drop);
   for (const auto& [field, text] : {std::pair<const char*, std::string>("noise_most", r.noise_most),
-                                    {"noise_blind", r.noise_blind}}) {
+                                    {"noise_blind", r.noise_blind},
+                                    {"places", r.places}}) {
     for (const auto& [progress, share] : parse_curve(text, field).points) {
       require(share >= 0 && share <= 1, field, "shares 0..1", share);
     }
   }
+  require(r.places == "1" || r.model.conv_layers.empty(), "places",
+          "1 for a model with conv-shaped blocks", r.places);
   require(r.start == "plain" || r.start == "codes", "start", "plain or codes", r.start);
   require(r.pretrain_text_steps >= 0, "pretrain_text_steps", "at least 0", r.pretrain_text_steps);
   require(r.pretrain_text_steps == 0 || r.model.text_depth > 0, "pretrain_text_steps",

@@ -20,6 +20,8 @@ struct GeneratorRecipe {
       0.1;  // share of samples without their caption (or class): what guidance needs
   std::string noise_most = "0";   // curve over progress: see TokenNoise
   std::string noise_blind = "0";  // likewise
+  std::string places =
+      "1";  // curve over progress: share of a picture's places that a step learns from, see chosen_places.h
   std::string start =
       "codes";  // token embedding and softmax: "plain" (random), "codes" (the tokenizer's codebook)
   bool rematerialize = false;  // blocks are computed again in the backward pass: memory for time
@@ -56,6 +58,7 @@ void visit_fields(AnyRecipe& r, Visitor&& visitor) {
   visit("caption_drop", r.caption_drop);
   visit("noise_most", r.noise_most);
   visit("noise_blind", r.noise_blind);
+  visit("places", r.places);
   visit("start", r.start);
   visit("rematerialize", r.rematerialize);
   visit("pretrain_text_steps", r.pretrain_text_steps);

@@ -47,7 +47,7 @@ struct CnnDecoder {
 /// The convolutional body.
 /// source   MAGVIT's VQGAN-2D (github.com/google-research/magvit, enc_dec_2dcnn): group norm, swish, average pool down, nearest
 ///          and convolution up, no attention, blocks' convolutions without bias. SPAE's paper speaks of 59 M parameters
-///          (from memory); ours has 51.5 M at a code width of 32 and 59.2 M at 1536, that of ada-002's embedding.
+///          (from memory); ours has 51.7 M at a code width of 32 and 59.4 M at 1536, that of ada-002's embedding.
 struct CnnBody {
   CnnEncoder encoder;
   CnnDecoder decoder;

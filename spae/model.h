@@ -32,8 +32,8 @@ Model make_model(const Config& config, LexicalCodebook codebook, uint64_t seed, 
 /// A model without memory: parameters() gives names and shapes, every tensor is undefined.
 Model model_layout(const Config& config);
 
-/// Every tensor of the model, in file order: "encoder", "semantic_path", "words.codes" (never trained), "decoder". Groups are
-/// those names.
+/// Every tensor of the model, in file order: "encoder", "semantic_path", "words.codes" (never trained), "decoder"; the groups are
+/// "encoder", "semantic_path", "words" and "decoder".
 ParameterList parameters(Model& model);
 
 struct ForwardOptions {

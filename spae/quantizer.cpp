@@ -11,7 +11,7 @@
 #include <algorithm>
 
 #include "kernels/check.h"
-#include "kernels/codebook_lookup.h"
+#include "kernels/pyramid_lookup.h"
 
 namespace lexel::spae {
 namespace {
@@ -78,11 +78,17 @@ Running nothing_yet(const Pyramid& pyramid, int64_t batch, const at::Tensor& cod
           std::vector<int64_t>(static_cast<size_t>(positions), 0)};
 }
 
-/// (B, n) the nearest words, by the largest product.
-at::Tensor nearest_words(const at::Tensor& queries, const at::Tensor& codes) {
-  const auto rows = queries.detach().reshape({-1, codes.size(1)}).contiguous();
-  return kernels::codebook_lookup(rows, codes, kernels::CodeMetric::kCosine)
-      .ids.reshape({queries.size(0), queries.size(1)});
+/// The words of the first `layers` layers, in one pass.
+///
+/// returns  (B, tokens) int64
+at::Tensor choose(const Pyramid& pyramid, QuantizerRule rule, const at::Tensor& latents,
+                  const at::Tensor& codes, int64_t layers) {
+  kernels::PyramidOptions options;
+  options.streaming_average = rule == QuantizerRule::kStreamingAverage;
+  const auto first = pyramid.positions.begin();
+  return kernels::pyramid_lookup(latents.detach().contiguous(), codes.contiguous(),
+                                 {first, first + layers}, options)
+      .ids;
 }
 
 }  // namespace
@@ -97,6 +103,7 @@ std::vector<LayerChoice> quantize(const Pyramid& pyramid, QuantizerRule rule,
                                   int64_t layers) {
   check_arguments(pyramid, latents, codes, layers, "spae::quantize");
   const at::Tensor words = codes.detach().contiguous();
+  const at::Tensor ids = choose(pyramid, rule, latents, words, layers);
   std::vector<LayerChoice> choices;
   Running running = nothing_yet(pyramid, latents.size(0), words);
   for (int64_t layer = 0; layer < layers; ++layer) {
@@ -106,7 +113,7 @@ std::vector<LayerChoice> quantize(const Pyramid& pyramid, QuantizerRule rule,
     choice.queries =
         queries_of(rule, latents.index_select(1, index), running.sum.index_select(1, index),
                    visits_at(running, positions, latents.device()));
-    choice.ids = nearest_words(choice.queries, words);
+    choice.ids = ids.narrow(1, pyramid.tokens(layer), index.size(0));
     add_layer(running, index, positions, at::embedding(words, choice.ids));
     choice.result = result_of(rule, running);
     choices.push_back(std::move(choice));
@@ -116,8 +123,8 @@ std::vector<LayerChoice> quantize(const Pyramid& pyramid, QuantizerRule rule,
 
 at::Tensor quantize_ids(const Pyramid& pyramid, QuantizerRule rule, const at::Tensor& latents,
                         const at::Tensor& codes, int64_t layers) {
-  const at::NoGradGuard no_grad;
-  return ids_of(quantize(pyramid, rule, latents, codes, layers));
+  check_arguments(pyramid, latents, codes, layers, "spae::quantize_ids");
+  return choose(pyramid, rule, latents, codes.detach(), layers);
 }
 
 at::Tensor ids_of(const std::vector<LayerChoice>& choices) {

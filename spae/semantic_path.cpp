@@ -2,7 +2,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/gelu.h>
-#include <ATen/ops/index_copy.h>
 #include <ATen/ops/tanh.h>
 #include <ATen/ops/tensor.h>
 #include <cmath>

@@ -1,10 +1,9 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/empty.h>
-#include <cmath>
+#include <algorithm>
 #include <gtest/gtest.h>
 
-#include "kernels/philox.h"
+#include "tests/vqgan/hard_pictures.h"
 #include "tests/vqgan/tiny_model.h"
 #include "vqgan/codebook_care.h"
 #include "vqgan/model.h"
@@ -12,39 +11,13 @@
 namespace lexel::vqgan {
 namespace {
 
-/// Pictures with the hard parts of real ones: shading, an edge at any angle, fine texture, three colours.
-at::Tensor make_pictures(int64_t count, int64_t size) {
-  const auto pictures = at::empty({count, 3, size, size}, at::kFloat);
-  for (int64_t k = 0; k < count; ++k) {
-    Philox random(3, "pictures", static_cast<uint64_t>(k));
-    const double angle_rad = 6.3 * random.uniform(), offset = random.uniform() - 0.5;
-    float* pixel = pictures[k].data_ptr<float>();
-    for (int channel = 0; channel < 3; ++channel) {
-      const double low = random.uniform(), high = random.uniform(), shade = random.uniform() - 0.5;
-      for (int64_t y = 0; y < size; ++y) {
-        for (int64_t x = 0; x < size; ++x) {
-          const double u = static_cast<double>(x) / static_cast<double>(size) - 0.5;
-          const double v = static_cast<double>(y) / static_cast<double>(size) - 0.5;
-          const bool side = u * std::cos(angle_rad) + v * std::sin(angle_rad) > offset / 2;
-          *pixel++ = static_cast<float>((side ? low : high) + shade * u + 0.05 * random.uniform());
-        }
-      }
-    }
-  }
-  return pictures.clamp_(0, 1);
-}
-
-double psnr(const at::Tensor& a, const at::Tensor& b) {
-  return -10 * std::log10((a.clamp(0, 1) - b).square().mean().item<double>());
-}
-
 /// Trains until `wanted` dB or `steps`, with codes from the latents at first and restarts; the PSNR of
 /// encode-decode, through ids alone.
 double overfit(Config config, int64_t pictures, int steps, double wanted) {
   at::set_num_threads(
       1);  // products this small gain nothing from more, and lose much on a busy machine
   Model model = make_model(config, 1, at::kCPU);
-  const auto images = make_pictures(pictures, config.image_size);
+  const auto images = tests::hard_pictures(pictures, config.image_size);
   const int64_t grid = config.image_size / config.patch_size;
   start_codebook_from_latents(model, images, 10, 1);
   tests::Adam adam(parameters(model));
@@ -56,7 +29,7 @@ double overfit(Config config, int64_t pictures, int steps, double wanted) {
     adam.step((f.pictures - images).square().mean() + 0.05 * commitment + 0.2 * codebook,
               step < steps * 3 / 4 ? 3e-3 : 6e-4);
     if (step % 25 == 24)
-      best = std::max(best, psnr(decode(model, encode(model, images), grid, grid), images));
+      best = std::max(best, tests::psnr(decode(model, encode(model, images), grid, grid), images));
   }
   return best;
 }

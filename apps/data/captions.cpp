@@ -113,17 +113,58 @@ bool is_pseudo_keyword(const std::string& keyword, const std::string& words) {
   return keyword.starts_with("hash") || keyword.ends_with("_icon") || kNoise.contains(words);
 }
 
-void read_annotations(const std::string& path, std::map<std::string, std::string>& names) {
-  const std::string xml = read_text(path), start = "<annotation cp=\"", middle = "\" type=\"tts\">";
-  for (size_t at = 0; (at = xml.find(start, at)) != std::string::npos;) {
-    at += start.size();
-    const size_t quote = xml.find('"', at), end = xml.find('<', at);
-    if (quote == std::string::npos || end == std::string::npos ||
-        xml.compare(quote, middle.size(), middle) != 0)
-      continue;
-    const std::string name = xml.substr(quote + middle.size(), end - quote - middle.size());
-    names[without_selector(plain_text(xml.substr(at, quote - at)))] = plain_text(name);
+// Calls visit(emoji, text) for each annotation of a type: "tts" are names, "" are keywords.
+template <class Visit>
+void read_annotations(const std::string& root, const std::string& type, const Visit& visit) {
+  const std::string start = "<annotation cp=\"",
+                    middle = type.empty() ? "\">" : "\" type=\"" + type + "\">";
+  for (const char* folder : {"annotations", "annotationsDerived"}) {
+    const std::string xml =
+        read_text(root + "/usr/share/unicode/cldr/common/" + folder + "/en.xml");
+    for (size_t at = 0; (at = xml.find(start, at)) != std::string::npos;) {
+      at += start.size();
+      const size_t quote = xml.find('"', at), end = xml.find('<', at);
+      if (quote == std::string::npos || end == std::string::npos ||
+          xml.compare(quote, middle.size(), middle) != 0)
+        continue;
+      visit(without_selector(plain_text(xml.substr(at, quote - at))),
+            plain_text(xml.substr(quote + middle.size(), end - quote - middle.size())));
+    }
   }
+}
+
+// Lower case, each once, without pseudo keywords.
+std::vector<std::string> kept_keywords(const std::vector<std::string>& keywords) {
+  std::vector<std::string> kept;
+  for (const std::string& keyword : keywords) {
+    const std::string text = lower_words(keyword);
+    if (text.empty() || is_pseudo_keyword(keyword, text)) continue;
+    if (std::ranges::find(kept, text) == kept.end()) kept.push_back(text);
+  }
+  return kept;
+}
+
+struct SvgMetadata {
+  std::string title;
+  std::vector<std::string> keywords;  // as they stand
+};
+
+SvgMetadata svg_metadata(const std::string& svg) {
+  SvgMetadata result;
+  const size_t end = svg.find("</metadata>"), at = svg.find("<metadata");
+  if (end == std::string::npos || at == std::string::npos || at > end) return result;
+  size_t from = at;
+  std::string title, subject, keyword;
+  if (next_element(svg, "dc:title", end, from, title)) title = plain_text(title);
+  if (title.find('<') == std::string::npos) result.title = title;
+  from = at;
+  if (next_element(svg, "dc:subject", end, from, subject)) {
+    for (size_t i = 0; next_element(subject, "rdf:li", subject.size(), i, keyword);) {
+      keyword = plain_text(keyword);
+      if (keyword.find('<') == std::string::npos) result.keywords.push_back(keyword);
+    }
+  }
+  return result;
 }
 
 }  // namespace
@@ -178,22 +219,30 @@ std::string emoji_of_file_name(const std::string& path) {
 
 std::map<std::string, std::string> read_emoji_names(const std::string& root) {
   std::map<std::string, std::string> names;
-  for (const char* folder : {"annotations", "annotationsDerived"}) {
-    read_annotations(root + "/usr/share/unicode/cldr/common/" + folder + "/en.xml", names);
-  }
+  read_annotations(root, "tts",
+                   [&](const std::string& emoji, const std::string& text) { names[emoji] = text; });
   return names;
+}
+
+std::map<std::string, std::vector<std::string>> read_emoji_keywords(const std::string& root) {
+  std::map<std::string, std::vector<std::string>> keywords;
+  read_annotations(root, "", [&](const std::string& emoji, const std::string& text) {
+    std::istringstream parts(text);  // "face | grin | grinning face"
+    for (std::string part; std::getline(parts, part, '|');) {
+      const std::string words = lower_words(part);
+      std::vector<std::string>& known = keywords[emoji];
+      if (!words.empty() && std::ranges::find(known, words) == known.end()) known.push_back(words);
+    }
+  });
+  return keywords;
 }
 
 std::string openclipart_caption(const std::string& title,
                                 const std::vector<std::string>& keywords) {
-  std::vector<std::string> kept;
+  const std::vector<std::string> kept = kept_keywords(keywords);
   std::set<std::string> confirming;
-  for (const std::string& keyword : keywords) {
-    const std::string text = lower_words(keyword);
-    if (text.empty() || is_pseudo_keyword(keyword, text)) continue;
-    if (std::ranges::find(kept, text) == kept.end()) kept.push_back(text);
+  for (const std::string& text : kept)
     for (const std::string& word : words_of(text)) confirming.insert(singular(word));
-  }
   std::string caption;
   for (const std::string& word : words_of(lower_words(title)))
     if (confirming.contains(singular(word))) caption += (caption.empty() ? "" : " ") + word;
@@ -203,22 +252,12 @@ std::string openclipart_caption(const std::string& title,
 }
 
 std::string svg_caption(const std::string& svg) {
-  const size_t end = svg.find("</metadata>");
-  if (end == std::string::npos) return "";
-  size_t at = svg.find("<metadata");
-  std::string title, subject, keyword;
-  if (at == std::string::npos || at > end) return "";
-  size_t from = at;
-  if (next_element(svg, "dc:title", end, from, title)) title = plain_text(title);
-  from = at;
-  std::vector<std::string> keywords;
-  if (next_element(svg, "dc:subject", end, from, subject)) {
-    for (size_t i = 0; next_element(subject, "rdf:li", subject.size(), i, keyword);) {
-      keyword = plain_text(keyword);
-      if (keyword.find('<') == std::string::npos) keywords.push_back(keyword);
-    }
-  }
-  return openclipart_caption(title.find('<') == std::string::npos ? title : "", keywords);
+  const SvgMetadata metadata = svg_metadata(svg);
+  return openclipart_caption(metadata.title, metadata.keywords);
+}
+
+std::vector<std::string> svg_keywords(const std::string& svg) {
+  return kept_keywords(svg_metadata(svg).keywords);
 }
 
 std::string sidecar_caption(const std::string& path) {

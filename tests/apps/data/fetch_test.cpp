@@ -76,7 +76,7 @@ TEST(List, NamesEverySetItsLicenceAndWhatIsHeldOut) {
   std::ostringstream table;
   run_data_list(folder.path(), table);
   for (const char* text : {"wallpapers", "openclipart", "public domain", "fashion-mnist",
-                           "perceptual", "never trained on"}) {
+                           "perceptual", "smollm2", "never trained on"}) {
     EXPECT_NE(table.str().find(text), std::string::npos) << text;
   }
 }

@@ -75,8 +75,8 @@ int main(int argc, char** argv) {
   DataCommands data;
   EvalCommands eval;
   TrainCommands train;
-  for (int i = 0; i < argc; ++i)
-    train.tokenizer.command += (i > 0 ? " " : "") + std::string(argv[i]);
+  train.tokenizer.command = "lexel";  // wherever it lies
+  for (int i = 1; i < argc; ++i) train.tokenizer.command += " " + std::string(argv[i]);
   train.generator.task.command = train.detector.task.command = train.upsampler.task.command =
       train.scorer.task.command = train.tokenizer.command;
   CLI::App* parsed = nullptr;

@@ -203,7 +203,10 @@ void GeneratorTask::draw_samples(TaskEvaluation& evaluation) const {
 void GeneratorTask::write_model(const std::string& path, const std::string& provenance) {
   const TokenizerInfo& tokenizer = data_.tokenizer->info();
   const ar::Generator generator{model_, data_.text, tokenizer.codebook_fingerprint, tokenizer.name};
-  write_model_file(path, ar::generator_file(generator, options_.stored, provenance, "Apache-2.0"));
+  auto whole = nlohmann::ordered_json::parse(provenance);
+  if (!options_.from.empty()) whole["from"] = nlohmann::ordered_json::parse(options_.from);
+  write_model_file(path,
+                   ar::generator_file(generator, options_.stored, whole.dump(), "Apache-2.0"));
 }
 
 std::string GeneratorTask::data_provenance() const {

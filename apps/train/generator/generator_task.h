@@ -24,6 +24,8 @@ class GeneratorTask : public Task {
     int64_t workers = 1;
     std::string cache;
     ar::Stored stored = ar::Stored::kInt8;
+    std::string
+        from;  // provenance (JSON object) of the model that the run started with: becomes part of its own; or empty
   };
 
   /// data     outlives the task; its config is the recipe's model

@@ -1,5 +1,8 @@
 #include <filesystem>
+#include <fstream>
 #include <iostream>
+#include <iterator>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
@@ -9,6 +12,7 @@
 #include "kernels/check.h"
 #include "kernels/device.h"
 #include "tokenizers/io/atomic_file.h"
+#include "tokenizers/io/model_file.h"
 #include "tokenizers/io/safetensors.h"
 #include "tokenizers/load.h"
 #include "tokenizers/sentencepiece_tokenizer.h"
@@ -98,6 +102,21 @@ std::shared_ptr<const TextTokenizer> text_of(
   return text;
 }
 
+/// How the generator that a run started with was made, itself kept in the run's folder, so that a resumed run knows it too.
+std::string provenance_of_from(const TrainGeneratorOptions& options) {
+  const std::string own = options.task.output + "/from.json";
+  if (!options.from.empty()) {
+    std::filesystem::create_directories(options.task.output);
+    write_file(own, read_model_file_summary(options.from).file.provenance);
+  } else if (!options.task.resume || !std::filesystem::exists(own)) {
+    return "";
+  }
+  std::ifstream file(own);
+  std::string provenance(std::istreambuf_iterator<char>(file), {});
+  check(nlohmann::json::accept(provenance), ErrorKind::kBadData, own, ": not JSON; remove it");
+  return provenance;
+}
+
 }  // namespace
 
 int run_train_generator(const TrainGeneratorOptions& options) {
@@ -138,10 +157,13 @@ int run_train_generator(const TrainGeneratorOptions& options) {
   if (recipe.start == "codes") {
     codes = SafetensorsFile(options.tokenizer).tensor("quantizer.codebook");
   }
-  train::GeneratorTask task(
-      recipe, data,
-      {.device = device, .workers = options.workers, .cache = options.cache, .stored = stored},
-      codes, from ? &from->model : nullptr);
+  train::GeneratorTask task(recipe, data,
+                            {.device = device,
+                             .workers = options.workers,
+                             .cache = options.cache,
+                             .stored = stored,
+                             .from = provenance_of_from(options)},
+                            codes, from ? &from->model : nullptr);
   run_task(task, train::run_options(options.task));
   task.write_cache();
   return 0;

@@ -140,6 +140,9 @@ TEST_F(TrainGenerator, FromStartsWithTheWeightsOfAnotherRun) {
   recipe_.noise_blind = "0.5";
   run("second");
   EXPECT_NEAR(lines("second", "eval")[0]["metrics"]["nll/scenes"].get<double>(), reached, 1e-4);
+  const auto provenance =
+      nlohmann::json::parse(read_model_file(path("second/model.safetensors")).provenance);
+  EXPECT_EQ(provenance["from"]["steps"], 30);
   options_.text = text;
   expect_error(ErrorKind::kUsage, "leave --text out", [&] { run("third"); });
 }

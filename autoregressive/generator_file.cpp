@@ -1,21 +1,15 @@
 #include "autoregressive/generator_file.h"
 
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/isfinite.h>
 #include <algorithm>
-#include <cmath>
-#include <set>
+#include <utility>
 
 #include "kernels/check.h"
-#include "kernels/int8_rounding.h"
 #include "tokenizers/io/fields_json.h"
+#include "tokenizers/io/model_tensors.h"
 #include "tokenizers/sentencepiece_tokenizer.h"
 
 namespace lexel::ar {
 namespace {
-
-constexpr const char* kScales = ".scales";
 
 /// lexel.config of the file: the model's, and which picture tokenizer it belongs to.
 struct FileConfig {
@@ -51,108 +45,9 @@ bool is_matrix(const Parameter& parameter) {
   return parameter.shape.size() == 2 && parameter.name.ends_with(".weight");
 }
 
-void check_finite(const at::Tensor& tensor, const std::string& prefix, const std::string& key) {
-  check(at::isfinite(tensor).all().item<bool>(), ErrorKind::kBadData, prefix, "tensor \"", key,
-        "\" holds a value that is not finite");
-}
-
-struct Int8Rows {
-  at::Tensor values;  // (O, I) int8
-  at::Tensor scales;  // (O) float32
-};
-
-/// As kernels::pack_weights rounds.
-Int8Rows to_int8_rows(const at::Tensor& matrix) {
-  const int64_t rows = matrix.size(0), width = matrix.size(1);
-  const Int8Rows result{at::empty({rows, width}, at::kChar), at::empty({rows}, at::kFloat)};
-  const float* const source = matrix.const_data_ptr<float>();
-  int8_t* const values = result.values.mutable_data_ptr<int8_t>();
-  float* const scales = result.scales.mutable_data_ptr<float>();
-  for (int64_t row = 0; row < rows; ++row) {
-    const float* const from = source + row * width;
-    float largest = 0.0F;
-    for (int64_t i = 0; i < width; ++i) largest = std::max(largest, std::abs(from[i]));
-    scales[row] = kernels::int8_scale(largest);
-    for (int64_t i = 0; i < width; ++i) {
-      values[row * width + i] = kernels::to_int8(from[i], scales[row]);
-    }
-  }
-  return result;
-}
-
-/// The tensors of a file, of which each may be asked for once.
-class Shelf {
- public:
-  Shelf(const ModelFile& file, const std::string& name) : file_(file), name_(name) {}
-
-  bool has(const std::string& key) const { return file_.tensors.count(key) == 1; }
-
-  const at::Tensor& take(const std::string& key, const std::vector<int64_t>& shape) {
-    const auto found = file_.tensors.find(key);
-    check(found != file_.tensors.end(), ErrorKind::kBadData, name_, ": tensor \"", key,
-          "\" is missing");
-    check(found->second.sizes() == at::IntArrayRef(shape), ErrorKind::kBadData, name_,
-          ": tensor \"", key, "\": expected shape ", at::IntArrayRef(shape), ", got ",
-          found->second.sizes());
-    taken_.insert(key);
-    return found->second;
-  }
-
-  const at::Tensor& take_floats(const std::string& key, const std::vector<int64_t>& shape) {
-    const at::Tensor& tensor = take(key, shape);
-    check(tensor.is_floating_point(), ErrorKind::kBadData, name_, ": tensor \"", key,
-          "\": expected floats, got ", tensor.scalar_type());
-    return tensor;
-  }
-
-  void check_empty() const {
-    for (const auto& entry : file_.tensors) {
-      check(taken_.count(entry.first) == 1, ErrorKind::kBadData, name_, ": tensor \"", entry.first,
-            "\" is unexpected");
-    }
-  }
-
- private:
-  const ModelFile& file_;
-  const std::string& name_;
-  std::set<std::string> taken_;
-};
-
-/// A parameter as it lies in the file, checked.
-struct StoredParameter {
-  at::Tensor values, scales;  // scales undefined: `values` are floats
-
-  at::Tensor widened(at::Device device) const {
-    const at::Tensor floats =
-        values.to(device, at::kFloat, /*non_blocking=*/false, /*copy=*/true).contiguous();
-    return scales.defined() ? floats.mul_(scales.to(device, at::kFloat).unsqueeze(1)) : floats;
-  }
-};
-
-StoredParameter take_parameter(Shelf& shelf, const Parameter& parameter, const std::string& name) {
-  const std::string scales = parameter.name + kScales;
-  if (!is_matrix(parameter) || !shelf.has(scales)) {
-    return {shelf.take_floats(parameter.name, parameter.shape), {}};
-  }
-  const at::Tensor& values = shelf.take(parameter.name, parameter.shape);
-  check(values.scalar_type() == at::kChar, ErrorKind::kBadData, name, ": tensor \"", parameter.name,
-        "\": expected int8 beside scales, got ", values.scalar_type());
-  return {values, shelf.take_floats(scales, {parameter.shape[0]})};
-}
-
-std::shared_ptr<const TextTokenizer> take_text(Shelf& shelf, const ModelFile& file,
-                                               const Config& config, const std::string& name) {
-  if (config.text_depth == 0) return nullptr;
-  const auto found = file.tensors.find(kTextTokenizerTensor);
-  check(found != file.tensors.end(), ErrorKind::kBadData, name, ": tensor \"", kTextTokenizerTensor,
-        "\" is missing");
-  shelf.take(kTextTokenizerTensor, found->second.sizes().vec());
-  std::shared_ptr<const TextTokenizer> text =
-      text_tokenizer_from_tensor(found->second, name + ": " + kTextTokenizerTensor);
-  check(text->vocabulary_size() == config.text_vocabulary, ErrorKind::kBadData, name,
-        ": expected a text tokenizer of ", config.text_vocabulary, " pieces, got ",
-        text->vocabulary_size());
-  return text;
+at::ScalarType dtype_of(Stored stored) {
+  if (stored == Stored::kInt8) return at::kChar;
+  return stored == Stored::kBFloat16 ? at::kBFloat16 : at::kFloat;
 }
 
 }  // namespace
@@ -178,21 +73,12 @@ ModelFile generator_file(const Generator& generator, Stored stored, const std::s
     file.tensors[kTextTokenizerTensor] = text_tokenizer_tensor(*generator.text);
   }
   Model view = generator.model;  // its tensors share the model's memory
+  ParameterList matrices, rest;
   for (const Parameter& parameter : parameters(view)) {
-    const at::Tensor value = parameter.tensor->detach().cpu().to(at::kFloat).contiguous();
-    at::Tensor& target = file.tensors[parameter.name];
-    check_finite(value, "", parameter.name);
-    if (!is_matrix(parameter) || stored == Stored::kFloat32) {
-      target = value;
-    } else if (stored == Stored::kBFloat16) {
-      target = value.to(at::kBFloat16);
-      check_finite(target, "", parameter.name);
-    } else {
-      const Int8Rows rows = to_int8_rows(value);
-      target = rows.values;
-      file.tensors[parameter.name + kScales] = rows.scales;
-    }
+    (is_matrix(parameter) ? matrices : rest).push_back(parameter);
   }
+  file.tensors.merge(store_parameters(matrices, dtype_of(stored)));
+  file.tensors.merge(store_parameters(rest, at::kFloat));
   return file;
 }
 
@@ -207,16 +93,11 @@ Generator read_generator(const ModelFile& file, const std::string& name, at::Dev
   generator.tokenizer_name = config.tokenizer_name;
   generator.model = model_layout(config.model);
 
-  Shelf shelf(file, name);
-  generator.text = take_text(shelf, file, config.model, name);
-  const ParameterList list = parameters(generator.model);
-  std::vector<StoredParameter> stored;
-  for (const Parameter& parameter : list) stored.push_back(take_parameter(shelf, parameter, name));
-  shelf.check_empty();
-  for (size_t i = 0; i < list.size(); ++i) {
-    *list[i].tensor = stored[i].widened(device);
-    check_finite(*list[i].tensor, name + ": ", list[i].name);
+  std::map<std::string, at::Tensor> tensors = file.tensors;
+  if (config.model.text_depth > 0) {
+    generator.text = take_text_tokenizer(tensors, config.model.text_vocabulary, name);
   }
+  read_parameters(parameters(generator.model), std::move(tensors), name, device);
   return generator;
 }
 

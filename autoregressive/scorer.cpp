@@ -5,46 +5,18 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_upsample_bilinear2d_aa.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/isfinite.h>
 #include <algorithm>
 #include <utility>
 
 #include "kernels/check.h"
 #include "tokenizers/io/fields_json.h"
+#include "tokenizers/io/model_tensors.h"
 #include "tokenizers/sentencepiece_tokenizer.h"
 
 namespace lexel {
 namespace {
 
 constexpr const char* kKind = "scorer";
-
-void check_finite(const at::Tensor& tensor, const std::string& prefix, const std::string& key) {
-  check(at::isfinite(tensor).all().item<bool>(), ErrorKind::kBadData, prefix, "tensor \"", key,
-        "\" holds a value that is not finite");
-}
-
-/// The model's tensors out of a file. Shapes are compared before memory is taken.
-void read_tensors(ar::ScorerModel& model, std::map<std::string, at::Tensor> tensors,
-                  const std::string& name, at::Device device) {
-  const ParameterList list = ar::parameters(model);
-  for (const Parameter& parameter : list) {
-    const auto found = tensors.find(parameter.name);
-    check(found != tensors.end(), ErrorKind::kBadData, name, ": tensor \"", parameter.name,
-          "\" is missing");
-    check(found->second.sizes() == at::IntArrayRef(parameter.shape) &&
-              found->second.is_floating_point(),
-          ErrorKind::kBadData, name, ": tensor \"", parameter.name, "\": expected floats of shape ",
-          at::IntArrayRef(parameter.shape), ", got ", found->second.scalar_type(), " of shape ",
-          found->second.sizes());
-  }
-  for (const Parameter& parameter : list) {
-    *parameter.tensor = tensors.at(parameter.name).to(device, at::kFloat, false, /*copy=*/true);
-    check_finite(*parameter.tensor, name + ": ", parameter.name);
-    tensors.erase(parameter.name);
-  }
-  check(tensors.empty(), ErrorKind::kBadData, name, ": tensor \"",
-        tensors.empty() ? "" : tensors.begin()->first, "\" is unexpected");
-}
 
 }  // namespace
 
@@ -97,8 +69,6 @@ at::Tensor Scorer::score(const at::Tensor& images, const std::vector<std::string
 ModelFile scorer_file(const ar::ScorerModel& model, const TextTokenizer& text,
                       const std::string& provenance, const std::string& license,
                       at::ScalarType stored) {
-  check_arg(stored == at::kFloat || stored == at::kBFloat16, "scorer_file",
-            "expected float32 or bfloat16, got ", stored);
   ModelFile file;
   file.kind = kKind;
   file.config = fields_json::write(model.config);
@@ -106,11 +76,7 @@ ModelFile scorer_file(const ar::ScorerModel& model, const TextTokenizer& text,
   file.provenance = provenance;
   file.license = license;
   ar::ScorerModel view = model;  // its tensors share the model's memory
-  for (const auto& [key, tensor] : named_tensors(ar::parameters(view))) {
-    const at::Tensor value = tensor.cpu().to(tensor.dim() > 1 ? stored : at::kFloat);
-    check_finite(value, "", key);
-    file.tensors.emplace(key, value);
-  }
+  file.tensors = store_parameters(ar::parameters(view), stored);
   file.tensors.emplace(kTextTokenizerTensor, text_tokenizer_tensor(text));
   return file;
 }
@@ -119,17 +85,10 @@ Scorer load_scorer(const std::string& path, at::Device device) {
   ModelFile file = read_model_file(path);
   check(file.kind == kKind, ErrorKind::kUnsupported, path, ": expected a model of kind ", kKind,
         ", got \"", file.kind, "\"");
-  const auto tokenizer = file.tensors.find(kTextTokenizerTensor);
-  check(tokenizer != file.tensors.end(), ErrorKind::kBadData, path, ": tensor \"",
-        kTextTokenizerTensor, "\" is missing");
-  std::shared_ptr<const TextTokenizer> text =
-      text_tokenizer_from_tensor(tokenizer->second, path + ": " + kTextTokenizerTensor);
-  file.tensors.erase(tokenizer);
   ar::ScorerModel model = ar::scorer_layout(fields_json::read<ar::ScorerConfig>(file.config, path));
-  check(model.config.text_vocabulary == text->vocabulary_size(), ErrorKind::kBadData, path,
-        ": the model knows ", model.config.text_vocabulary, " pieces, its text tokenizer ",
-        text->vocabulary_size());
-  read_tensors(model, std::move(file.tensors), path, device);
+  std::shared_ptr<const TextTokenizer> text =
+      take_text_tokenizer(file.tensors, model.config.text_vocabulary, path);
+  read_parameters(ar::parameters(model), std::move(file.tensors), path, device);
   return {std::move(model), std::move(text)};
 }
 

@@ -39,8 +39,7 @@ class Scorer {
 
 /// The file of a scorer, kind "scorer", its text tokenizer inside.
 ///
-/// stored   dtype of matrices: float32 or bfloat16; vectors are float32
-/// throws   Error(kUsage) another dtype; Error(kBadData) a tensor that is not finite (named)
+/// stored   as store_parameters has it, and what it throws
 ModelFile scorer_file(const ar::ScorerModel& model, const TextTokenizer& text,
                       const std::string& provenance, const std::string& license,
                       at::ScalarType stored);

@@ -95,14 +95,23 @@ std::unique_ptr<TextTokenizer> load_text_tokenizer(const std::string& path) {
                                    path);
 }
 
-std::unique_ptr<TextTokenizer> text_tokenizer_from_tensor(const at::Tensor& bytes,
-                                                          const std::string& name) {
-  check(bytes.defined() && bytes.scalar_type() == at::kByte && bytes.dim() == 1,
-        ErrorKind::kBadData, name, ": not a text tokenizer: expected a row of uint8");
-  const at::Tensor row = bytes.cpu().contiguous();
-  return text_tokenizer_from_bytes({reinterpret_cast<const char*>(row.const_data_ptr<uint8_t>()),
-                                    static_cast<size_t>(row.numel())},
-                                   name);
+std::unique_ptr<TextTokenizer> take_text_tokenizer(std::map<std::string, at::Tensor>& tensors,
+                                                   int64_t vocabulary, const std::string& name) {
+  const auto taken = tensors.extract(kTextTokenizerTensor);
+  check(!taken.empty(), ErrorKind::kBadData, name, ": tensor \"", kTextTokenizerTensor,
+        "\" is missing");
+  const std::string where = name + ": " + kTextTokenizerTensor;
+  check(taken.mapped().scalar_type() == at::kByte && taken.mapped().dim() == 1, ErrorKind::kBadData,
+        where, ": not a text tokenizer: expected a row of uint8");
+  const at::Tensor row = taken.mapped().cpu().contiguous();
+  auto tokenizer =
+      text_tokenizer_from_bytes({reinterpret_cast<const char*>(row.const_data_ptr<uint8_t>()),
+                                 static_cast<size_t>(row.numel())},
+                                where);
+  check(tokenizer->vocabulary_size() == vocabulary, ErrorKind::kBadData, name,
+        ": expected a text tokenizer of ", vocabulary, " pieces, got ",
+        tokenizer->vocabulary_size());
+  return tokenizer;
 }
 
 at::Tensor text_tokenizer_tensor(const TextTokenizer& tokenizer) {

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -28,9 +30,14 @@ std::unique_ptr<TextTokenizer> text_tokenizer_from_bytes(std::string_view serial
 /// From a file (`lexel train text` writes them). throws  Error(kIo) too
 std::unique_ptr<TextTokenizer> load_text_tokenizer(const std::string& path);
 
-/// From and to the tensor kTextTokenizerTensor of a model file, (bytes) uint8.
-std::unique_ptr<TextTokenizer> text_tokenizer_from_tensor(const at::Tensor& bytes,
-                                                          const std::string& name);
+/// To the tensor kTextTokenizerTensor of a model file, (bytes) uint8, and out of the file's tensors again.
+///
+/// tensors     the tokenizer's is taken away from them
+/// vocabulary  pieces that the model knows
+/// name        of the file, for messages
+/// throws      Error(kBadData) missing, as text_tokenizer_from_bytes, or of another number of pieces
 at::Tensor text_tokenizer_tensor(const TextTokenizer& tokenizer);
+std::unique_ptr<TextTokenizer> take_text_tokenizer(std::map<std::string, at::Tensor>& tensors,
+                                                   int64_t vocabulary, const std::string& name);
 
 }  // namespace lexel

@@ -9,6 +9,7 @@
 #include "kernels/check.h"
 #include "kernels/device.h"
 #include "tokenizers/io/fields_json.h"
+#include "tokenizers/io/model_tensors.h"
 
 namespace lexel {
 namespace {
@@ -20,8 +21,6 @@ constexpr int64_t kPicturesAtOnce = 4;  // bounds the memory of the wide layers
 
 ModelFile upsampler_file(const vqgan::Upsampler& upsampler, const std::string& provenance,
                          const std::string& license, at::ScalarType stored) {
-  check_arg(stored == at::kFloat || stored == at::kBFloat16 || stored == at::kHalf,
-            "upsampler_file", "expected float32, bfloat16 or float16, got ", stored);
   ModelFile file;
   file.kind = kKind;
   file.config = fields_json::write(upsampler.config);
@@ -29,8 +28,7 @@ ModelFile upsampler_file(const vqgan::Upsampler& upsampler, const std::string& p
   file.provenance = provenance;
   file.license = license;
   vqgan::Upsampler view = upsampler;  // its tensors share the model's memory
-  for (const auto& [key, tensor] : named_tensors(vqgan::parameters(view)))
-    file.tensors.emplace(key, tensor.cpu().to(tensor.dim() > 1 ? stored : at::kFloat));
+  file.tensors = store_parameters(vqgan::parameters(view), stored);
   return file;
 }
 
@@ -40,26 +38,7 @@ vqgan::Upsampler upsampler_model(const ModelFile& file, const std::string& name,
         ", got \"", file.kind, "\"");
   vqgan::Upsampler upsampler =
       vqgan::upsampler_layout(fields_json::read<vqgan::UpsamplerConfig>(file.config, name));
-  const ParameterList list = vqgan::parameters(upsampler);
-  for (const Parameter& parameter : list) {
-    const auto found = file.tensors.find(parameter.name);
-    check(found != file.tensors.end(), ErrorKind::kBadData, name, ": tensor \"", parameter.name,
-          "\" is missing");
-    const at::Tensor& value = found->second;
-    check(value.sizes() == at::IntArrayRef(parameter.shape), ErrorKind::kBadData, name,
-          ": tensor \"", parameter.name, "\": expected shape ", at::IntArrayRef(parameter.shape),
-          ", got ", value.sizes());
-    check(value.is_floating_point(), ErrorKind::kBadData, name, ": tensor \"", parameter.name,
-          "\": expected floats, got ", value.scalar_type());
-  }
-  for (const auto& [key, value] : file.tensors) {
-    check(std::ranges::find(list, key, &Parameter::name) != list.end(), ErrorKind::kBadData, name,
-          ": tensor \"", key, "\" is unexpected");
-  }
-  for (const Parameter& parameter : list) {
-    *parameter.tensor = file.tensors.at(parameter.name)
-                            .to(device, at::kFloat, /*non_blocking=*/false, /*copy=*/true);
-  }
+  read_parameters(vqgan::parameters(upsampler), file.tensors, name, device);
   return upsampler;
 }
 

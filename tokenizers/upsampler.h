@@ -13,8 +13,7 @@ namespace lexel {
 /// An upsampler as a model file of the kind "upsampler", ready for write_model_file.
 ///
 /// provenance  JSON object, see model_file.h
-/// stored      dtype of the convolutions' weights on disk: kFloat, kBFloat16 or kHalf; biases stay float32
-/// throws      Error(kUsage) another dtype
+/// stored      as store_parameters has it, and what it throws
 ModelFile upsampler_file(const vqgan::Upsampler& upsampler, const std::string& provenance = "{}",
                          const std::string& license = "", at::ScalarType stored = at::kFloat);
 

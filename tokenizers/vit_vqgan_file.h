@@ -13,9 +13,8 @@ namespace lexel {
 ///
 /// preprocess  its image_size is the model's
 /// provenance  JSON object, see model_file.h
-/// stored      dtype of matrices on disk: kFloat, kBFloat16 or kHalf. Vectors (biases, norms) stay float32
-/// throws      Error(kUsage) another dtype or image size; Error(kBadData) a tensor that is not finite once
-///             stored (named)
+/// stored      as store_parameters has it
+/// throws      Error(kUsage) another image size; what store_parameters throws
 ModelFile vit_vqgan_file(const vqgan::Model& model, const Preprocess& preprocess,
                          const std::string& provenance = "{}", const std::string& license = "",
                          at::ScalarType stored = at::kFloat);

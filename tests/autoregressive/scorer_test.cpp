@@ -253,7 +253,7 @@ TEST_F(ScorerFile, RefusesWhatIsNoScorer) {
   refuse(more, "\"stray\" is unexpected");
   ModelFile reshaped = file();
   reshaped.tensors["text.positions"] = at::zeros({3, 3});
-  refuse(reshaped, "\"text.positions\": expected floats of shape");
+  refuse(reshaped, "\"text.positions\": expected shape");
   ModelFile garbled = file();
   garbled.tensors["text_tokenizer"] = at::zeros({100}, at::kByte);
   refuse(garbled, "not a text tokenizer");

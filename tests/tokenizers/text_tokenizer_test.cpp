@@ -164,7 +164,11 @@ TEST(TextTokenizer, FileAndTensorGiveTheSameModel) {
   const std::string path = (folder / "text.model").string();
   write_file(path, tests::english_model());
   const auto from_file = load_text_tokenizer(path);
-  const auto from_tensor = text_tokenizer_from_tensor(text_tokenizer_tensor(english()), "tensor");
+  const std::map<std::string, at::Tensor> tensors = {
+      {kTextTokenizerTensor, text_tokenizer_tensor(english())}, {"more", at::empty({1})}};
+  std::map<std::string, at::Tensor> rest = tensors;
+  const auto from_tensor = take_text_tokenizer(rest, english().vocabulary_size(), "file");
+  EXPECT_EQ(rest.size(), 1U);
   EXPECT_EQ(from_file->serialized(), tests::english_model());
   EXPECT_EQ(from_tensor->serialized(), tests::english_model());
   EXPECT_EQ(from_file->fingerprint(),
@@ -172,9 +176,14 @@ TEST(TextTokenizer, FileAndTensorGiveTheSameModel) {
   EXPECT_EQ(from_tensor->encode("a red fish"), english().encode("a red fish"));
   expect_error(ErrorKind::kIo, "absent.model",
                [&] { load_text_tokenizer((folder / "absent.model").string()); });
-  expect_error(ErrorKind::kBadData, "expected a row of uint8", [] {
-    text_tokenizer_from_tensor(at::empty({2, 2}), "x");
-  });
+  const auto refused = [](const std::string& words, std::map<std::string, at::Tensor> of) {
+    expect_error(ErrorKind::kBadData, words, [&] { take_text_tokenizer(of, 7, "file"); });
+  };
+  refused("file: tensor \"text_tokenizer\" is missing", {});
+  refused("file: text_tokenizer: not a text tokenizer: expected a row of uint8",
+          {{kTextTokenizerTensor, at::empty({2, 2})}});
+  refused(concat("file: expected a text tokenizer of 7 pieces, got ", english().vocabulary_size()),
+          tensors);
 }
 
 }  // namespace

@@ -43,7 +43,7 @@ TEST(UpsamplerFile, HalfPrecisionRoundsWeightsOnly) {
   EXPECT_EQ(file.tensors.at("head.bias").scalar_type(), at::kFloat);
   const vqgan::Upsampler back = upsampler_model(file, "u", at::kCPU);
   EXPECT_TRUE(back.tail.weight.equal(upsampler.tail.weight.to(at::kBFloat16).to(at::kFloat)));
-  expect_error(ErrorKind::kUsage, "float32, bfloat16 or float16",
+  expect_error(ErrorKind::kUsage, "float32, bfloat16, float16 or int8",
                [&] { upsampler_file(upsampler, "{}", "", at::kDouble); });
 }
 

@@ -104,7 +104,7 @@ TEST(VitVqganFile, AnotherKindIsUnsupported) {
 }
 
 TEST(VitVqganFile, WriterRefusesWrongDtypeSizeAndValues) {
-  expect_error(ErrorKind::kUsage, "expected float32, bfloat16 or float16",
+  expect_error(ErrorKind::kUsage, "expected float32, bfloat16, float16 or int8",
                [] { vit_vqgan_file(tiny_model(1), tiny_preprocess(), "{}", "", at::kDouble); });
   expect_error(ErrorKind::kUsage, "expected pictures of 16 pixels, got 256",
                [] { vit_vqgan_file(tiny_model(1), Preprocess{}); });

@@ -9,8 +9,7 @@ namespace lexel::eval {
 
 /// A detector as a model file of kind "scene_detector".
 ///
-/// stored   dtype of the matrices in the file: kFloat or kBFloat16; biases are float32
-/// throws   Error(kUsage) another dtype; Error(kBadData) a tensor that is not finite (named)
+/// stored   as store_parameters has it, and what it throws
 ModelFile detector_file(const Detector& detector, at::ScalarType stored,
                         const std::string& provenance = "{}", const std::string& license = "");
 

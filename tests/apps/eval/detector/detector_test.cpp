@@ -125,9 +125,9 @@ TEST(DetectorFile, RefusesHostileFiles) {
                [&] { read([](ModelFile& f) { f.kind = "vit_vqgan"; }); });
   expect_error(ErrorKind::kBadData, "\"stem.weight\" is missing",
                [&] { read([](ModelFile& f) { f.tensors.erase("stem.weight"); }); });
-  expect_error(ErrorKind::kBadData, "expected 26 tensors, got 27",
+  expect_error(ErrorKind::kBadData, "tensor \"more\" is unexpected",
                [&] { read([](ModelFile& f) { f.tensors["more"] = at::full({1}, 1.0); }); });
-  expect_error(ErrorKind::kBadData, "\"background.bias\": expected floats of shape [3]", [&] {
+  expect_error(ErrorKind::kBadData, "\"background.bias\": expected shape [3], got [4]", [&] {
     read([](ModelFile& f) { f.tensors["background.bias"] = at::full({4}, 1.0); });
   });
   expect_error(ErrorKind::kBadData, "\"halve.bias\" holds a value that is not finite", [&] {

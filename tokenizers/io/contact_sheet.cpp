@@ -59,7 +59,8 @@ Image contact_sheet(const std::vector<std::vector<Image>>& rows,
 }
 
 Image captioned(const Image& image, const std::string& caption, int64_t max_lines) {
-  const auto letters = static_cast<size_t>(std::max<int64_t>(1, image.width() / kLetterWidth));
+  // One letter's width stays free at the right: captions of neighbours on a sheet must not read as one.
+  const auto letters = static_cast<size_t>(std::max<int64_t>(1, image.width() / kLetterWidth - 1));
   const std::vector<std::string> lines =
       wrap_text(caption, letters, static_cast<size_t>(std::max<int64_t>(1, max_lines)));
   const int64_t below = 3 + kLineHeight * static_cast<int64_t>(lines.size());

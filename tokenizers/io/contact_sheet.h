@@ -16,7 +16,7 @@ namespace lexel {
 Image contact_sheet(const std::vector<std::vector<Image>>& rows,
                     const std::vector<std::string>& titles = {});
 
-/// A picture with its caption beneath, broken into lines of the picture's width.
+/// A picture with its caption beneath, broken into lines that end at least a letter's width before the picture's right edge.
 ///
 /// max_lines  more are cut, and end in "..."
 Image captioned(const Image& image, const std::string& caption, int64_t max_lines = 4);

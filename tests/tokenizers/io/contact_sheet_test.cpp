@@ -44,9 +44,19 @@ TEST(ContactSheet, ACaptionStandsBeneathItsPicture) {
   ASSERT_EQ(one.height(), 20 + 3 + 10);
   EXPECT_TRUE(at::equal(one.pixels.narrow(0, 0, 20), flat(64, 20, 9).pixels));
   EXPECT_GT(one.pixels.narrow(0, 20, 13).eq(40).sum().item<int64_t>(), 30);
-  EXPECT_EQ(captioned(flat(64, 20, 9), "a red fish above the house").height(), 20 + 3 + 3 * 10);
+  EXPECT_EQ(captioned(flat(64, 20, 9), "a fish above the house").height(), 20 + 3 + 3 * 10);
   const std::string endless(100'000, 'x');
   EXPECT_EQ(captioned(flat(64, 20, 9), endless, 2).height(), 20 + 3 + 2 * 10);
+}
+
+TEST(ContactSheet, CaptionsOfNeighboursStandALetterApart) {
+  for (const int64_t width : {54, 59, 60, 64}) {
+    const Image one = captioned(flat(width, 20, 9), std::string(100, 'M'));
+    const at::Tensor ink = one.pixels.narrow(0, 20, one.height() - 20).eq(40);  // (h, W, 3)
+    EXPECT_EQ(ink.narrow(1, width - kLetterWidth, kLetterWidth).sum().item<int64_t>(), 0) << width;
+    EXPECT_GT(ink.narrow(1, width - 3 * kLetterWidth, kLetterWidth).sum().item<int64_t>(), 0);
+  }
+  EXPECT_GT(captioned(flat(8, 8, 9), "M").pixels.eq(40).sum().item<int64_t>(), 0);
 }
 
 TEST(WrapText, BreaksAtSpacesAndCountsCharacters) {

@@ -1,5 +1,6 @@
 #include "apps/train/budget.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/check.h"
@@ -39,6 +40,11 @@ void Budget::estimate(int64_t step) {
   const double left_s = minutes_ * 60.0 - elapsed_s();
   const double step_s = (elapsed_s() - measured_s_) / double(steps);
   plan_ = plan_.revised(step, int64_t(left_s / step_s));
+}
+
+void Budget::change_length(int64_t step) {
+  if (steps_ > 0) return;  // the plan is these steps
+  plan_ = {step, std::min(1.0, elapsed_s() / (minutes_ * 60.0)), 0};
 }
 
 void Budget::measure_from(int64_t step) {

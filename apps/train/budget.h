@@ -26,6 +26,9 @@ class Budget {
   bool first_estimate_due(int64_t steps_done) const;
   /// Estimates again how many steps fit, from the rate since measure_from().
   void estimate(int64_t step);
+  /// A run that goes on with other steps or minutes than before: it is as far as a run of this length would be. With a budget of
+  /// minutes, how many steps fit is estimated anew.
+  void change_length(int64_t step);
   /// The rate is measured from here: after a start or an evaluation, whose time is not that of steps.
   void measure_from(int64_t step);
 

@@ -24,10 +24,13 @@ void define_tokenizer(CLI::App* train, TrainOptions& options) {
   tokenizer->add_flag("--resume", options.resume, "Go on from the checkpoint in the folder");
   tokenizer->add_option("--set", options.settings, "Change a field of the recipe (may be repeated)")
       ->option_text("KEY=VALUE");
-  tokenizer->add_option("--minutes", options.minutes, "Stop after so much training")
+  tokenizer
+      ->add_option("--minutes", options.minutes,
+                   "Length: training, all parts of a resumed run together")
       ->check(CLI::Range(0.01, 1e6))
       ->option_text("N");
-  tokenizer->add_option("--steps", options.steps, "Stop after so many steps")
+  tokenizer
+      ->add_option("--steps", options.steps, "Length: steps, all parts of a resumed run together")
       ->check(CLI::Range(int64_t{1}, int64_t{1'000'000'000}))
       ->option_text("N");
   tokenizer->add_option("--batch", options.batch, "Pictures a forward pass")
@@ -257,10 +260,13 @@ void define_task_options(CLI::App& command, TrainTaskOptions& options) {
   command.add_flag("--resume", options.resume, "Go on from the checkpoint in the folder");
   command.add_option("--set", options.settings, "Change a field of the recipe (may be repeated)")
       ->option_text("KEY=VALUE");
-  command.add_option("--minutes", options.minutes, "Stop after so much training")
+  command
+      .add_option("--minutes", options.minutes,
+                  "Length: training, all parts of a resumed run together")
       ->check(CLI::Range(0.01, 1e6))
       ->option_text("N");
-  command.add_option("--steps", options.steps, "Stop after so many steps")
+  command
+      .add_option("--steps", options.steps, "Length: steps, all parts of a resumed run together")
       ->check(CLI::Range(int64_t{1}, int64_t{1'000'000'000}))
       ->option_text("N");
   command.add_option("--batch", options.batch, "Samples of a forward pass")

@@ -89,7 +89,7 @@ class Runner {
   };
 
   void restore();
-  void check_same_recipe(const std::string& saved) const;
+  void check_same_recipe(const Json& before) const;
   std::map<std::string, at::Tensor> state() const;
   void step();
   std::map<std::string, double> forward_and_backward(double progress);
@@ -110,8 +110,9 @@ class Runner {
   std::unique_ptr<Budget> budget_;
   std::unique_ptr<RunLog> log_;
   std::string data_, data_fingerprint_;
-  int64_t step_ = 0;  // finished steps
-  Plan plan_;         // as the checkpoint has it
+  int64_t step_ = 0;           // finished steps
+  Plan plan_;                  // as the checkpoint has it
+  bool other_length_ = false;  // than the checkpoint's recipe has
   double elapsed_before_s_ = 0.0;
   int64_t metrics_bytes_ = 0;
   UsualLoss usual_loss_;
@@ -135,6 +136,7 @@ Runner::Runner(Task& task, const RunOptions& options)
   log_ = std::make_unique<RunLog>(path("metrics.jsonl"), metrics_bytes_);
   write_file(path("recipe.json"), task.recipe());
   budget_ = std::make_unique<Budget>(schedule_.steps, schedule_.minutes, plan_, elapsed_before_s_);
+  if (other_length_) budget_->change_length(step_);
 }
 
 std::map<std::string, at::Tensor> Runner::state() const {
@@ -151,7 +153,10 @@ void Runner::restore() {
     const std::string kind = numbers.value("kind", "tokenizer");
     check(kind == task_.kind(), ErrorKind::kUsage, "--resume: ", name, " is of a ", kind,
           "'s training");
-    check_same_recipe(file.config);
+    const auto recipe = Json::parse(file.config);
+    check_same_recipe(recipe);
+    other_length_ =
+        recipe.at("steps") != schedule_.steps || recipe.at("minutes") != schedule_.minutes;
     check(numbers.at("data_fingerprint") == data_fingerprint_, ErrorKind::kUsage,
           "--resume: the data is not that of the checkpoint");
     step_ = numbers.at("step");
@@ -168,8 +173,8 @@ void Runner::restore() {
   restore_tensors(file, name, state());
 }
 
-void Runner::check_same_recipe(const std::string& saved) const {
-  const auto before = Json::parse(saved), now = Json::parse(task_.recipe());
+void Runner::check_same_recipe(const Json& before) const {
+  const auto now = Json::parse(task_.recipe());
   for (const auto& [key, value] : now.items()) {
     if (kMayChange.count(key) > 0) continue;
     check(before.contains(key) && before[key] == value, ErrorKind::kUsage,

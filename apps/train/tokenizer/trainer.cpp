@@ -84,6 +84,7 @@ Trainer::Trainer(const cli::TrainOptions& options, const TrainRecipe& recipe)
     load_checkpoint(path("checkpoint.safetensors"), state_, device_);
     check(state_.data_fingerprint == data_.pool.fingerprint, ErrorKind::kUsage,
           "--resume: the data is not that of the checkpoint");
+    other_length_ = state_.recipe.steps != recipe.steps || state_.recipe.minutes != recipe.minutes;
     state_.recipe = recipe;  // the checkpoint's, with what this command line changed
   } else {
     make_training_state(state_, recipe, device_);
@@ -108,6 +109,7 @@ Trainer::Trainer(const cli::TrainOptions& options, const TrainRecipe& recipe)
 void Trainer::run(const volatile std::sig_atomic_t& stop) {
   const TrainRecipe& recipe = state_.recipe;
   budget_ = std::make_unique<Budget>(recipe.steps, recipe.minutes, state_.plan, state_.elapsed_s);
+  if (other_length_) budget_->change_length(state_.step);
   start_batches();
   log_start();
   if (!options_.resume) {

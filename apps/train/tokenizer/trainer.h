@@ -56,6 +56,7 @@ class Trainer {
   at::ScalarType compute_;
   TrainingData data_;
   TrainingState state_;
+  bool other_length_ = false;  // a resumed run whose steps or minutes are others now
   std::map<std::string, Curve> rates_, loss_factors_;
   Curve quantized_share_;
   std::unique_ptr<CropSampler> sampler_;

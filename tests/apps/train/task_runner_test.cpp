@@ -302,6 +302,22 @@ TEST_F(RunTask, ResumeMayGoOnLongerAndSlower) {
   EXPECT_EQ(lines("run", "step").size(), 5u);
 }
 
+TEST_F(RunTask, ResumedWithAnotherLengthFollowsItsSchedule) {
+  recipe_.schedule.eval_steps = 0;
+  LineTask task(recipe_);
+  run_task(task, options("run"));  // 30 of 30 steps
+  recipe_.schedule.steps = 0;
+  recipe_.schedule.minutes = 0.03;
+  LineTask longer(recipe_);
+  run_task(longer, options("run", true));
+  const auto steps = lines("run", "step");
+  ASSERT_GT(steps.size(), 60u);
+  EXPECT_GT(steps[29]["progress"], 0.9);
+  EXPECT_LT(steps[30]["progress"], 0.9);  // the time so far, of the new one
+  EXPECT_GT(steps[30]["rate"], steps[29]["rate"]);
+  EXPECT_GT(steps.back()["progress"], 0.9);
+}
+
 TEST(TaskSchedule, NamesTheFieldThatCannotBe) {
   const auto expect = [](const std::string& message, const auto& change) {
     TaskSchedule schedule;

@@ -4,14 +4,15 @@
 #   make_bundle.sh OUTPUT [--programs FOLDER] [--max-mb N]
 #
 #   --programs   a build with bin/ and lib/ (default: build/release); its kernel tests, lexel and plugin must be built
-#   --max-mb     most bytes of the bundle and the source tree together, MiB (default 48)
+#   --max-mb     most bytes of the bundle and the source tree together, MiB (default: what can be carried, carriage.sh)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 tree=$(cd "$here/../.." && pwd)
+source "$tree/apps/train/bundle/carriage.sh"
 die() { echo "make_bundle: $*" >&2; exit 1; }
 
 [[ $# -ge 1 && $1 != --* ]] || die "usage: make_bundle.sh OUTPUT [--programs FOLDER] [--max-mb N]"
-output=$1 programs=$tree/build/release max_mb=48
+output=$1 programs=$tree/build/release max_mb=$carriage_mib
 shift
 while [[ $# -gt 0 ]]; do
   case $1 in
@@ -42,22 +43,10 @@ cp "$here"/run.sh "$here"/steps.py "$here"/peers.py "$output/"
 python3 "$here/table.py" sources >"$output/sources.json"
 strip --strip-unneeded "$output"/bin/* "$output"/lib/*
 
-# Libraries that LibTorch and a plain system do not bring.
-torch_lib=$(ldd "$programs/lib/liblexel_bench.so" | sed -n 's/.*libtorch_cpu\.so => \(.*\)\/libtorch_cpu\.so .*/\1/p')
-torch_root=$(dirname "$(dirname "$torch_lib")")
-system='^(ld-linux.*|linux-vdso.*|lib(c|m|dl|rt|pthread|util|gcc_s|stdc\+\+|gomp.*))\.so'
-for file in "$programs"/lib/liblexel_bench.so "$output"/bin/*; do ldd "$file"; done | sort -u | while read -r name _ path _; do
-  [[ $path == /* && $path != "$torch_root"/* && $path != "$output"/* && ! $name =~ $system ]] || continue
-  [[ $(readlink -f "$path") != "$(readlink -f "$torch_root/..")"/* ]] || continue
-  cp -L "$path" "$output/lib/$name"
-done
+take_libraries "$output" "$programs/lib/liblexel_bench.so" "$output"/bin/*
 
-gzip "$output"/bin/* "$output"/lib/* # a third; run.sh unpacks them
+pack_programs "$output"
 
-tree_kb=0
-if git -C "$tree" rev-parse --git-dir >/dev/null 2>&1; then
-  tree_kb=$(cd "$tree" && git ls-files -z -co --exclude-standard | du -ck --apparent-size --files0-from=- 2>/dev/null | tail -1 | cut -f1)
-fi
-total_kb=$((tree_kb + $(du -sk --apparent-size "$output" | cut -f1)))
-echo "$output: $tests test programs, $(du -sm --apparent-size "$output" | cut -f1) MiB, with the tree $((total_kb / 1024)) MiB. There: $output/run.sh OUT" >&2
+total_kb=$(($(tree_kib "$tree") + $(folder_kib "$output")))
+echo "$output: $tests test programs, $(($(folder_kib "$output") / 1024)) MiB, with the tree $((total_kb / 1024)) MiB. There: $output/run.sh OUT" >&2
 [[ $total_kb -le $((max_mb * 1024)) ]] || die "$((total_kb / 1024)) MiB with the tree, at most $max_mb may be"

@@ -12,7 +12,7 @@ if [[ -e /dev/nvidiactl || -e /dev/dxg ]]; then echo "this machine has a GPU: sk
 
 # Only a release build is small.
 "$tree/tests/gpu/make_bundle.sh" "$work/away/bundle" --programs "$build" --max-mb 2000
-for file in run.sh steps.py peers.py sources.json bin/lexel.gz bin/kernels_attention_test.gz lib/liblexel_bench.so.gz; do
+for file in run.sh steps.py peers.py sources.json bin/lexel.xz bin/kernels_attention_test.xz lib/liblexel_bench.so.xz; do
   [[ -s $work/away/bundle/$file ]] || fail "the bundle has no $file"
 done
 

@@ -21,8 +21,8 @@ while [[ $# -gt 0 ]]; do
 done
 [[ $minutes =~ ^[0-9]*\.?[0-9]+$ ]] || die "--minutes: expected a number, got $minutes"
 shopt -s nullglob
-packed=("$here"/bin/*.gz "$here"/lib/*.gz)
-[[ ${#packed[@]} == 0 ]] || gunzip -f "${packed[@]}" || die "$here: the programs cannot be unpacked"
+packed=("$here"/bin/*.xz "$here"/lib/*.xz)
+[[ ${#packed[@]} == 0 ]] || xz -df "${packed[@]}" || die "$here: the programs cannot be unpacked"
 [[ -x $here/bin/lexel ]] || die "$here/bin/lexel: not there; make gpu-kernels-bundle makes the folder that this script runs in"
 
 torch=${LEXEL_TORCH_ROOT:-}

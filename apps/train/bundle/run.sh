@@ -29,6 +29,11 @@ done
 mkdir -p "$output"
 output=$(realpath "$output")
 
+shopt -s nullglob
+packed=("$here"/bin/*.xz "$here"/lib/*.xz)
+shopt -u nullglob
+[[ ${#packed[@]} == 0 ]] || xz -df "${packed[@]}" || die "$here: the programs cannot be unpacked"
+
 torch=${LEXEL_TORCH_ROOT:-}
 if [[ -z $torch ]]; then
   torch=$(python3 -c "import importlib.util as u; s = u.find_spec('torch'); print(s.submodule_search_locations[0] if s else '')" 2>/dev/null) || true
@@ -63,7 +68,9 @@ cd "$here" # the recipe's paths start here
 start=(--recipe recipe.json)
 kind=tokenizer inputs=(--data data.tar)
 if grep -q '"model.text_depth"' recipe.json; then
-  kind=generator inputs=(--sprites sprites.tar --tokenizer tokenizer.safetensors)
+  kind=generator tokenizer=tokenizer.safetensors
+  [[ -e $tokenizer ]] || tokenizer=../assets/lexel-128.safetensors # the tree's
+  inputs=(--sprites sprites.tar --tokenizer "$tokenizer")
   [[ ! -e text.model ]] || inputs+=(--text text.model)
   [[ ! -e data ]] || inputs+=(--data data/*)
 fi

@@ -20,7 +20,7 @@ sed -e 's/"steps": 60/"steps": 0/' -e 's/"minutes": 0.0/"minutes": 1.0/' -e 's/"
   "$tree/recipes/smoke.json" >"$work/recipe.json"
 make_bundle=$tree/apps/train/bundle/make_bundle.sh
 "$make_bundle" "$work/recipe.json" "$work/away/bundle" --data "$work/pictures.tar" --programs "$build" --max-mb 150
-for file in run.sh README.md recipe.json data.tar bin/lexel lib/liblexel_programs.so; do
+for file in run.sh README.md recipe.json data.tar bin/lexel.xz lib/liblexel_programs.so.xz; do
   [[ -s $work/away/bundle/$file ]] || fail "the bundle has no $file"
 done
 grep -q "$tree" "$work/away/bundle/recipe.json" && fail "the recipe names the tree"
@@ -64,7 +64,7 @@ for setting in model.text_depth=1 model.text_vocabulary=400 model.depth=1 model.
   scenes=40 eval_scenes=8 samples=2; do
   field "${setting%%=*}" "${setting#*=}"
 done
-"$make_bundle" "$work/generator.json" "$work/away/generator" --sprites "$sprites" --programs "$build" --max-mb 150
+"$make_bundle" "$work/generator.json" "$work/away/generator" --sprites "$sprites" --tokenizer "$tree/assets/lexel-128.safetensors" --programs "$build" --max-mb 150
 for file in recipe.json sprites.tar tokenizer.safetensors; do
   [[ -s $work/away/generator/$file ]] || fail "the generator's bundle has no $file"
 done
@@ -80,4 +80,12 @@ there bundle/run.sh soon 2>"$work/error" && fail "run.sh took 'soon' for a numbe
 "$make_bundle" "$tree/recipes/smoke.json" "$work/none" --data "$tree/assets/pictures" --programs "$build" --max-mb 1 2>"$work/error" &&
   fail "a bundle larger than its budget was made"
 tail -1 "$work/error" | grep -q "nothing is left for pictures of 1 MiB" || fail "unclear: $(cat "$work/error")"
+# Without --max-mb, what can be carried is the limit: one number for every bundle.
+carried=$(source "$tree/apps/train/bundle/carriage.sh" && echo "$carriage_mib")
+[[ $carried == 48 ]] || fail "expected 48 MiB to be carried, got $carried"
+truncate -s "${carried}M" "$work/large.tar"
+"$make_bundle" "$work/generator.json" "$work/none" --sprites "$work/large.tar" --programs "$build" 2>"$work/error" &&
+  fail "a bundle larger than what can be carried was made"
+tail -1 "$work/error" | grep -qE "at most $carried may be|of $carried MiB" || fail "unclear: $(cat "$work/error")"
+grep -nE "max_mb=[0-9]" "$make_bundle" "$tree/tests/gpu/make_bundle.sh" && fail "a limit of its own"
 echo "bundle_test: ok"

@@ -5,7 +5,6 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/stack.h>
 #include <gtest/gtest.h>
-#include <limits>
 #include <string>
 #include <vector>
 
@@ -217,29 +216,6 @@ TEST(DecoderTest, SaysWhatMemoryIsMissingBeforeItTakesAny) {
   expect_error(ErrorKind::kUnsupported,
                concat("needs ", Decoder::bytes(config, 16, at::kFloat), " bytes of memory, "),
                [&] { Decoder(packed, 16, at::kFloat); });
-}
-
-TEST(PackTest, NamesWhatCannotBePacked) {
-  Config config = tests::tiny_parti();
-  config.heads = 4;
-  expect_error(ErrorKind::kUsage, "4 heads of width 4",
-               [&] { pack(make_model(config, 1, at::kCPU), WeightFormat::kInt8); });
-  for (const WeightFormat format :
-       {WeightFormat::kFloat32, WeightFormat::kBFloat16, WeightFormat::kInt8}) {
-    Model model = make_model(tests::tiny_parti(), 1, at::kCPU);
-    model.decoder[1].feed_forward.up.weight[3][2] = std::numeric_limits<float>::quiet_NaN();
-    expect_error(ErrorKind::kBadData, "decoder.blocks.1.feed_forward.up.weight: expected finite",
-                 [&] { pack(model, format); });
-  }
-}
-
-TEST(PackTest, UnpackGivesEveryTensorBack) {
-  Model model = random_model(tests::tiny_parti());
-  Model same = unpack(pack(model, WeightFormat::kFloat32));
-  const ParameterList wanted = parameters(model), got = parameters(same);
-  for (size_t i = 0; i < wanted.size(); ++i) {
-    EXPECT_TRUE(at::equal(*got[i].tensor, *wanted[i].tensor)) << wanted[i].name;
-  }
 }
 
 }  // namespace

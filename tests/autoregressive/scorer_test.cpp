@@ -3,134 +3,27 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/equal.h>
-#include <ATen/ops/eye.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <cmath>
 #include <gtest/gtest.h>
 
+#include "tests/autoregressive/tiny_scorer.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/temporary_folder.h"
-#include "tests/tokenizers/tiny_captions.h"
 #include "tokenizers/io/atomic_file.h"
-#include "tokenizers/sentencepiece_tokenizer.h"
 
 namespace lexel {
 namespace {
 
+using tests::captions;
+using tests::english;
 using tests::expect_error;
-
-std::shared_ptr<const TextTokenizer> english() {
-  static const std::shared_ptr<const TextTokenizer> tokenizer =
-      text_tokenizer_from_bytes(tests::english_model(), "english");
-  return tokenizer;
-}
-
-ar::ScorerConfig tiny() {
-  ar::ScorerConfig config;
-  config.image_size = 32;
-  config.text_vocabulary = english()->vocabulary_size();
-  config.max_text_tokens = 24;
-  config.width = 32;
-  config.heads = 2;
-  config.hidden = 64;
-  config.picture_depth = 1;
-  config.text_depth = 1;
-  config.space = 16;
-  return config;
-}
-
-/// Pictures of one colour at one place: different for each k < 32.
-at::Tensor pictures(int64_t count) {
-  at::Tensor images = at::full({count, 3, 32, 32}, 0.5f);
-  for (int64_t k = 0; k < count; ++k) {
-    images[k].select(0, k % 3).narrow(0, 8 * (k / 3 % 4), 8).narrow(1, 8 * (k / 12), 8).fill_(1.0);
-  }
-  return images;
-}
-
-std::vector<std::string> captions(int64_t count) {
-  std::vector<std::string> out = tests::english_captions();
-  std::vector<std::string> chosen;
-  for (int64_t k = 0; k < count; ++k) chosen.push_back(out[static_cast<size_t>(k) * 6]);
-  return chosen;
-}
-
-TEST(ScorerModel, AGradientReachesEveryParameter) {
-  ar::ScorerModel model = ar::make_scorer(tiny(), 3, at::kCPU);
-  const ParameterList list = ar::parameters(model);
-  require_gradients(list, true);
-  const EncodedCaptions text = encode_captions(*english(), captions(6), 24);
-  const auto loss =
-      ar::contrastive_loss(ar::embed_pictures(model, pictures(6)),
-                           ar::embed_texts(model, text.ids, text.lengths), model.log_scale);
-  loss.backward();
-  for (const Parameter& parameter : list) {
-    ASSERT_TRUE(parameter.tensor->grad().defined()) << parameter.name;
-    EXPECT_GT(parameter.tensor->grad().abs().max().item<float>(), 0.0f) << parameter.name;
-  }
-}
-
-TEST(ScorerModel, TheShippedSizeIsSmall) {
-  ar::ScorerConfig config;
-  config.text_vocabulary = 1000;
-  ar::ScorerModel layout = ar::scorer_layout(config);
-  EXPECT_LT(parameter_count(ar::parameters(layout)), 1'400'000);
-}
-
-TEST(ScorerModel, EmbeddingsHaveLengthOneInBothDtypes) {
-  const ar::ScorerModel model = ar::make_scorer(tiny(), 3, at::kCPU);
-  const EncodedCaptions text = encode_captions(*english(), captions(3), 24);
-  for (const at::ScalarType compute : {at::kFloat, at::kBFloat16}) {
-    for (const at::Tensor& rows : {ar::embed_pictures(model, pictures(3), compute),
-                                   ar::embed_texts(model, text.ids, text.lengths, compute)}) {
-      EXPECT_EQ(rows.scalar_type(), at::kFloat);
-      EXPECT_LT(rows.norm(2, {1}).sub(1.0).abs().max().item<float>(), 1e-5f);
-    }
-  }
-}
-
-TEST(ScorerModel, PaddingDoesNotShow) {
-  const ar::ScorerModel model = ar::make_scorer(tiny(), 3, at::kCPU);
-  const EncodedCaptions narrow = encode_captions(*english(), {"a red fish"}, 8);
-  EncodedCaptions wide = encode_captions(*english(), {"a red fish"}, 24);
-  wide.ids.narrow(1, wide.lengths.item<int64_t>(), 4).fill_(7);
-  EXPECT_LT(ar::embed_texts(model, narrow.ids, narrow.lengths)
-                .sub(ar::embed_texts(model, wide.ids, wide.lengths))
-                .abs()
-                .max()
-                .item<float>(),
-            1e-5f);
-}
-
-TEST(ContrastiveLoss, HandMadeNumbers) {
-  // Scale 1 / 0.07; two pairs at right angles, so that logits are s on the diagonal and 0 elsewhere.
-  const at::Tensor rows = at::eye(2, at::kFloat), zero = at::zeros({1});
-  const double s = 1.0 / 0.07;
-  const double pair = std::log(1.0 + std::exp(-s));
-  EXPECT_NEAR(ar::contrastive_loss(rows, rows, zero).item<double>(), pair, 1e-6);
-  // The caption of picture 1 as a hard negative too: it costs picture 1 ln 2, and the captions nothing.
-  const at::Tensor three = rows.repeat({2, 1}).narrow(0, 0, 3);
-  const double hard = std::log(2.0 + std::exp(-s));
-  const double other = std::log(1.0 + 2.0 * std::exp(-s));
-  EXPECT_NEAR(ar::contrastive_loss(rows, three, zero).item<double>(),
-              0.5 * ((hard + other) / 2.0 + pair), 1e-5);
-  // ... unless the pair is ignored.
-  at::Tensor ignored = at::zeros({2, 3}, at::kBool);
-  ignored[0][2] = true;
-  EXPECT_NEAR(ar::contrastive_loss(rows, three, zero, ignored).item<double>(),
-              0.5 * ((pair + other) / 2.0 + pair), 1e-5);
-}
-
-TEST(ContrastiveLoss, RefusesFewerCaptionsThanPictures) {
-  expect_error(ErrorKind::kUsage, "at least as many captions", [] {
-    ar::contrastive_loss(at::zeros({3, 4}), at::zeros({2, 4}), at::zeros({1}));
-  });
-}
+using tests::pictures;
 
 TEST(Scorer, LearnsThirtyTwoPairsByHeart) {
-  ar::ScorerModel model = ar::make_scorer(tiny(), 3, at::kCPU);
+  ar::ScorerModel model = ar::make_scorer(tests::tiny_scorer(), 3, at::kCPU);
   const ParameterList list = ar::parameters(model);
   require_gradients(list, true);
   const at::Tensor images = pictures(32);
@@ -164,7 +57,7 @@ TEST(Scorer, LearnsThirtyTwoPairsByHeart) {
 }
 
 TEST(Scorer, ARowDependsOnItsPairAlone) {
-  const Scorer scorer(ar::make_scorer(tiny(), 3, at::kCPU), english());
+  const Scorer scorer(ar::make_scorer(tests::tiny_scorer(), 3, at::kCPU), english());
   const at::Tensor images = pictures(5);
   std::vector<std::string> texts = captions(4);
   texts.push_back("");
@@ -179,14 +72,14 @@ TEST(Scorer, ARowDependsOnItsPairAlone) {
 }
 
 TEST(Scorer, TakesPicturesOfAnySize) {
-  const Scorer scorer(ar::make_scorer(tiny(), 3, at::kCPU), english());
+  const Scorer scorer(ar::make_scorer(tests::tiny_scorer(), 3, at::kCPU), english());
   const at::Tensor small = at::full({1, 3, 32, 32}, 0.25f), large = at::full({1, 3, 77, 77}, 0.25f);
   EXPECT_NEAR(scorer.score(small, {"a red fish"}).item<float>(),
               scorer.score(large, {"a red fish"}).item<float>(), 1e-5f);
 }
 
 TEST(Scorer, SaysWhatIsWrong) {
-  const Scorer scorer(ar::make_scorer(tiny(), 3, at::kCPU), english());
+  const Scorer scorer(ar::make_scorer(tests::tiny_scorer(), 3, at::kCPU), english());
   expect_error(ErrorKind::kUsage, "expected one caption a picture, got 1 for 2",
                [&] { scorer.score(pictures(2), {"a"}); });
   expect_error(ErrorKind::kUsage, "expected (B, 3, S, S) float32", [&] {
@@ -195,7 +88,7 @@ TEST(Scorer, SaysWhatIsWrong) {
   expect_error(ErrorKind::kBadData, "caption 1: text is not UTF-8 at byte 0", [&] {
     scorer.score(pictures(2), {"a", "\xFF"});
   });
-  ar::ScorerConfig config = tiny();
+  ar::ScorerConfig config = tests::tiny_scorer();
   ++config.text_vocabulary;
   expect_error(ErrorKind::kUsage, "expected a text tokenizer of",
                [&] { Scorer(ar::make_scorer(config, 3, at::kCPU), english()); });
@@ -221,7 +114,7 @@ class ScorerFile : public testing::Test {
 
   tests::TemporaryFolder folder_;
   std::string path_ = (folder_ / "scorer.safetensors").string();
-  ar::ScorerModel model_ = ar::make_scorer(tiny(), 3, at::kCPU);
+  ar::ScorerModel model_ = ar::make_scorer(tests::tiny_scorer(), 3, at::kCPU);
 };
 
 TEST_F(ScorerFile, ScoresAreTheSameAfterwards) {

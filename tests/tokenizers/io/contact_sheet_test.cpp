@@ -59,23 +59,6 @@ TEST(ContactSheet, CaptionsOfNeighboursStandALetterApart) {
   EXPECT_GT(captioned(flat(8, 8, 9), "M").pixels.eq(40).sum().item<int64_t>(), 0);
 }
 
-TEST(WrapText, BreaksAtSpacesAndCountsCharacters) {
-  using Lines = std::vector<std::string>;
-  EXPECT_EQ(wrap_text("a red fish above", 10, 4), (Lines{"a red fish", "above"}));
-  EXPECT_EQ(wrap_text("  a \n b ", 10, 4), (Lines{"a b"}));
-  EXPECT_EQ(wrap_text("abcdefghij", 4, 4), (Lines{"abcd", "efgh", "ij"}));
-  EXPECT_EQ(wrap_text("\u00e4\u00f6\u00fc \u00df", 5, 4), (Lines{"\u00e4\u00f6\u00fc \u00df"}));
-  EXPECT_EQ(wrap_text("one two three four", 5, 2), (Lines{"one", "tw..."}));
-  EXPECT_EQ(wrap_text("", 5, 2), Lines{});
-}
-
-TEST(DrawText, IsCutAtThePicturesEdges) {
-  at::Tensor pixels = at::full({6, 10, 3}, 0, at::kByte);
-  draw_text_(pixels, -3, -2, "MMMM", {255, 0, 0}, 2);
-  EXPECT_GT(pixels.select(2, 0).sum().item<int64_t>(), 0);
-  EXPECT_EQ(pixels.narrow(2, 1, 2).sum().item<int64_t>(), 0);
-}
-
 TEST(ContactSheet, RefusesNothingAndWrongTitles) {
   tests::expect_error(ErrorKind::kUsage, "at least one picture", [] { contact_sheet({}); });
   tests::expect_error(ErrorKind::kUsage, "expected 1 titles, got 2", [] {

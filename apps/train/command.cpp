@@ -10,50 +10,14 @@ namespace {
 void define_tokenizer(CLI::App* train, TrainOptions& options) {
   CLI::App* tokenizer =
       train->add_subcommand("tokenizer", "Train a picture tokenizer (ViT-VQGAN) by a recipe");
-  tokenizer->add_option("--recipe", options.recipe, "Recipe, such as recipes/lexel-128.json")
-      ->option_text("FILE");
+  define_task_options(*tokenizer, options);
   tokenizer->add_option("--preset", options.preset, "Model of this size instead of the recipe's")
       ->check(CLI::IsMember({"ss", "bb", "sl", "lexel-128"}))
       ->option_text("ss|bb|sl|lexel-128");
-  tokenizer->add_option("--data", options.data, "Pictures: files, folders, tars, .txt lists")
-      ->required()
-      ->option_text("INPUT...");
-  tokenizer->add_option("--output", options.output, "Folder of the run: model, checkpoint, report")
-      ->required()
-      ->option_text("FOLDER");
-  tokenizer->add_flag("--resume", options.resume, "Go on from the checkpoint in the folder");
-  tokenizer->add_option("--set", options.settings, "Change a field of the recipe (may be repeated)")
-      ->option_text("KEY=VALUE");
-  tokenizer
-      ->add_option("--minutes", options.minutes,
-                   "Length: training, all parts of a resumed run together")
-      ->check(CLI::Range(0.01, 1e6))
-      ->option_text("N");
-  tokenizer
-      ->add_option("--steps", options.steps, "Length: steps, all parts of a resumed run together")
-      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000'000}))
-      ->option_text("N");
-  tokenizer->add_option("--batch", options.batch, "Pictures a forward pass")
-      ->check(CLI::Range(int64_t{1}, int64_t{65536}))
-      ->option_text("N");
-  tokenizer->add_option("--seed", options.seed, "Seed of weights, crops and restarts")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 62))
-      ->option_text("N");
-  add_device_option(*tokenizer, options.device);
-  tokenizer->add_option("--workers", options.workers, "Threads that decode pictures and cut crops")
-      ->check(CLI::Range(int64_t{1}, int64_t{256}))
-      ->capture_default_str()
-      ->option_text("N");
-  tokenizer->add_option("--cache-mb", options.cache_mb, "Memory for decoded pictures, MiB")
-      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}))
-      ->capture_default_str()
-      ->option_text("N");
-  tokenizer
-      ->add_option("--weights", options.weights, "Matrices in the model file: fp32, bf16 or fp16")
-      ->check(CLI::IsMember({"fp32", "bf16", "fp16"}))
-      ->capture_default_str()
-      ->option_text("TYPE");
-  add_quiet_option(*tokenizer, options.quiet);
+  add_pictures_option(*tokenizer, options.data);
+  add_workers_option(*tokenizer, options.workers, "Threads that decode pictures and cut crops");
+  add_cache_option(*tokenizer, options.cache_mb);
+  add_weights_option(*tokenizer, options.weights, "fp16");
   tokenizer->footer(
       "Writes model.safetensors, checkpoint.safetensors, metrics.jsonl, report.html and "
       "samples.png into\n"
@@ -99,14 +63,8 @@ void define_generator(CLI::App* train, TrainGeneratorOptions& options) {
   CLI::App* generator = train->add_subcommand(
       "generator", "Train a generator of pictures from captions (Parti) or classes (VIM)");
   define_task_options(*generator, options.task);
-  generator
-      ->add_option("--tokenizer", options.tokenizer,
-                   "Picture tokenizer, which stays as it is; else the shipped one")
-      ->option_text("FILE");
-  generator->add_option("--sprites", options.sprites, "Compose scenes of this tar of things")
-      ->option_text("TAR");
-  generator->add_option("--backgrounds", options.backgrounds, "Pictures behind some of the scenes")
-      ->option_text("INPUT...");
+  add_tokenizer_option(*generator, options.tokenizer);
+  add_scene_options(*generator, options.sprites, options.backgrounds);
   generator
       ->add_option("--data", options.data,
                    "Captioned pictures: files, folders, tars, .txt lists, token files of img2tok")
@@ -123,15 +81,8 @@ void define_generator(CLI::App* train, TrainGeneratorOptions& options) {
       ->add_option("--cache", options.cache,
                    "Keep the tokens of the composed scenes in this file, for the next run")
       ->option_text("FILE");
-  generator->add_option("--workers", options.workers, "Threads that compose and decode pictures")
-      ->check(CLI::Range(int64_t{1}, int64_t{256}))
-      ->capture_default_str()
-      ->option_text("N");
-  generator
-      ->add_option("--weights", options.weights, "Matrices in the model file: fp32, bf16 or int8")
-      ->check(CLI::IsMember({"fp32", "bf16", "int8"}))
-      ->capture_default_str()
-      ->option_text("TYPE");
+  add_workers_option(*generator, options.workers, "Threads that compose and decode pictures");
+  add_weights_option(*generator, options.weights, "int8");
   generator->footer(
       "Writes model.safetensors, best.safetensors, checkpoint.safetensors, metrics.jsonl, "
       "report.html and\n"
@@ -145,27 +96,15 @@ void define_upsampler(CLI::App* train, TrainUpsamplerOptions& options) {
   CLI::App* upsampler = train->add_subcommand(
       "upsampler", "Train super-resolution on top of a picture tokenizer, which stays as it is");
   define_task_options(*upsampler, options.task);
-  upsampler->add_option("--data", options.data, "Pictures: files, folders, tars, .txt lists")
-      ->required()
-      ->option_text("INPUT...");
-  upsampler->add_option("--tokenizer", options.tokenizer, "Picture tokenizer; else the shipped one")
-      ->option_text("FILE");
+  add_pictures_option(*upsampler, options.data);
+  add_tokenizer_option(*upsampler, options.tokenizer);
   upsampler
       ->add_option("--perceptual", options.perceptual,
                    "EfficientNet-Lite0 weights (lexel data fetch perceptual)")
       ->option_text("FILE");
-  upsampler->add_option("--workers", options.workers, "Threads that decode pictures and cut crops")
-      ->check(CLI::Range(int64_t{1}, int64_t{256}))
-      ->capture_default_str()
-      ->option_text("N");
-  upsampler->add_option("--cache-mb", options.cache_mb, "Memory for decoded pictures, MiB")
-      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}))
-      ->capture_default_str()
-      ->option_text("N");
-  upsampler->add_option("--weights", options.weights, "Weights in the model file: fp32, bf16, fp16")
-      ->check(CLI::IsMember({"fp32", "bf16", "fp16"}))
-      ->capture_default_str()
-      ->option_text("TYPE");
+  add_workers_option(*upsampler, options.workers, "Threads that decode pictures and cut crops");
+  add_cache_option(*upsampler, options.cache_mb);
+  add_weights_option(*upsampler, options.weights, "fp16");
   upsampler->footer(
       "It starts as bicubic enlargement; each evaluation says how much is gained over it.\n"
       "Example: lexel train upsampler --recipe recipes/upsampler-small.json --data data/*.tar "
@@ -176,20 +115,11 @@ void define_scorer(CLI::App* train, TrainScorerOptions& options) {
   CLI::App* scorer = train->add_subcommand(
       "scorer", "Train a scorer of pictures and captions, for txt2img --rerank");
   define_task_options(*scorer, options.task);
-  scorer->add_option("--sprites", options.sprites, "Things to compose scenes of: sprites.tar")
-      ->required()
-      ->option_text("FILE");
-  scorer
-      ->add_option("--backgrounds", options.backgrounds,
-                   "Pictures behind the things: files, folders, tars")
-      ->option_text("INPUT...");
+  add_scene_options(*scorer, options.sprites, options.backgrounds)->required();
   scorer->add_option("--text", options.text, "Text tokenizer (lexel train text)")
       ->required()
       ->option_text("FILE");
-  scorer
-      ->add_option("--tokenizer", options.tokenizer,
-                   "Picture tokenizer: a share of the pictures passes through it")
-      ->option_text("FILE [the shipped one]");
+  add_tokenizer_option(*scorer, options.tokenizer);
   scorer->footer(
       "Judged by how often a held-out caption finds its picture among 16 others.\n"
       "Example: lexel train scorer --recipe recipes/scorer-128.json --sprites data/sprites.tar "
@@ -202,9 +132,7 @@ void define_pack(CLI::App* train, TrainPackOptions& options) {
   pack->add_option("--recipe", options.recipe, "Recipe that will be trained")
       ->required()
       ->option_text("FILE");
-  pack->add_option("--data", options.data, "Pictures: files, folders, tars, .txt lists")
-      ->required()
-      ->option_text("INPUT...");
+  add_pictures_option(*pack, options.data);
   pack->add_option("--output", options.output, "Folder to write: data.tar, recipe.json")
       ->required()
       ->option_text("FOLDER");
@@ -277,6 +205,49 @@ void define_task_options(CLI::App& command, TrainTaskOptions& options) {
       ->option_text("N");
   add_device_option(command, options.device);
   add_quiet_option(command, options.quiet);
+}
+
+void add_pictures_option(CLI::App& command, std::vector<std::string>& data) {
+  command.add_option("--data", data, "Pictures: files, folders, tars, .txt lists")
+      ->required()
+      ->option_text("INPUT...");
+}
+
+CLI::Option* add_scene_options(CLI::App& command, std::string& sprites,
+                               std::vector<std::string>& backgrounds) {
+  CLI::Option* things = command.add_option(
+      "--sprites", sprites, "Things that scenes are made of: tar of `lexel data fetch sprites`");
+  command.add_option("--backgrounds", backgrounds, "Photos behind things: files, folders, tars")
+      ->option_text("INPUT...");
+  return things->option_text("TAR");
+}
+
+void add_tokenizer_option(CLI::App& command, std::string& tokenizer) {
+  command
+      .add_option("--tokenizer", tokenizer,
+                  "Picture tokenizer, which stays as it is; else the shipped one")
+      ->option_text("FILE");
+}
+
+void add_workers_option(CLI::App& command, int64_t& workers, const char* what) {
+  command.add_option("--workers", workers, what)
+      ->check(CLI::Range(int64_t{1}, int64_t{256}))
+      ->capture_default_str()
+      ->option_text("N");
+}
+
+void add_cache_option(CLI::App& command, int64_t& cache_mb) {
+  command.add_option("--cache-mb", cache_mb, "Memory for decoded pictures, MiB")
+      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}))
+      ->capture_default_str()
+      ->option_text("N");
+}
+
+void add_weights_option(CLI::App& command, std::string& weights, const std::string& narrow) {
+  command.add_option("--weights", weights, "Matrices in the model file: fp32, bf16 or " + narrow)
+      ->check(CLI::IsMember({std::string("fp32"), std::string("bf16"), narrow}))
+      ->capture_default_str()
+      ->option_text("TYPE");
 }
 
 CLI::App* define_train(CLI::App& lexel, TrainCommands& options) {

@@ -13,26 +13,14 @@
 
 namespace lexel::cli {
 
-/// What `lexel train tokenizer` was asked for, as plain data (see apps/options.h). Values below 0 and empty
-/// texts mean "as the recipe says".
-struct TrainOptions {
-  std::string recipe;             // path of a recipe; with resume, of none
+/// What `lexel train tokenizer` was asked for, as plain data (see apps/options.h).
+struct TrainOptions : TrainTaskOptions {
   std::string preset;             // model of this name (vqgan::preset) in the place of the recipe's
   std::vector<std::string> data;  // files, folders, tars, lists
-  std::string output;             // folder of the run: checkpoint, metrics, report, model
-  bool resume = false;            // go on from the checkpoint in `output`
-  std::vector<std::string> settings;  // "key=value" of recipe fields
-  double minutes = -1;
-  int64_t steps = -1;
-  int64_t batch = -1;
-  int64_t seed = -1;
-  std::string device = "auto";  // "cpu", "cuda", "auto"
-  int64_t workers = 1;          // loader threads
-  int64_t cache_mb = 4096;      // memory for decoded pictures, MiB
+  int64_t workers = 1;            // loader threads
+  int64_t cache_mb = 4096;        // memory for decoded pictures, MiB
   std::string weights =
-      "bf16";           // dtype of matrices in the final model file: "fp32", "bf16", "fp16"
-  std::string command;  // the command line, for the model's provenance
-  bool quiet = false;
+      "bf16";  // dtype of matrices in the final model file: "fp32", "bf16", "fp16"
 };
 
 /// What `lexel train pack` was asked for.

@@ -6,8 +6,8 @@
 
 namespace lexel::cli {
 
-/// What every `lexel train KIND` on the common runner (task.h) was asked for; each kind has it beside its own. Values below 0
-/// and empty texts mean "as the recipe says".
+/// What every `lexel train KIND` by a recipe was asked for; each kind has it beside its own. Values below 0 and empty texts mean "as
+/// the recipe says".
 struct TrainTaskOptions {
   std::string recipe;                 // path of a recipe; with resume, of none
   std::string output;                 // folder of the run

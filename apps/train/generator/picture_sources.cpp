@@ -3,8 +3,8 @@
 #include <map>
 #include <sstream>
 
+#include "apps/train/found_pictures.h"
 #include "apps/train/generator/samples.h"
-#include "apps/train/tokenizer/picture_pool.h"
 #include "kernels/check.h"
 #include "kernels/philox.h"
 #include "tokenizers/io/picture_label.h"

@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "apps/train/found_pictures.h"
 #include "apps/train/schedule.h"
-#include "apps/train/tokenizer/picture_pool.h"
 #include "apps/train/tokenizer/recipe.h"
 #include "kernels/check.h"
 #include "tokenizers/io/atomic_file.h"

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "apps/train/tokenizer/resample.h"
-#include "tokenizers/io/picture_source.h"
 
 namespace lexel::train {
 
@@ -54,22 +53,6 @@ struct TrainingData {
   std::vector<HeldOutSet> held_out;
 };
 
-/// A picture of the data before it is decoded.
-struct FoundPicture {
-  PictureBytes bytes;
-  int64_t width = 0, height = 0;  // pixels, by its header
-  std::string set;
-  bool held_out = false;
-  bool has_json = false;
-};
-
-/// Every picture of files, folders, tars and lists whose header can be read and whose sides have `min_side`
-/// pixels, in the order of the source, with its set and whether it is held out (see read_training_data).
-///
-/// skipped  gets "name: reason" of the others
-std::vector<FoundPicture> find_pictures(const std::vector<std::string>& inputs, int64_t min_side,
-                                        std::vector<std::string>& skipped);
-
 struct DataOptions {
   std::vector<std::string> inputs;  // files, folders, tars, lists
   int64_t model_size = 128;         // pixels
@@ -79,8 +62,7 @@ struct DataOptions {
   int64_t held_out_pictures = 100;  // most of each set, spread evenly over it
 };
 
-/// Reads all pictures. What is held out is said by "split": "heldout" in the json beside a picture; where no
-/// picture has a json, by a hash of the name (5 %). The photos of scikit-image and opencv-doc, which are
+/// Reads all pictures that find_pictures() finds. The photos of scikit-image and opencv-doc, which are
 /// sharp at the model's size, are one held-out set, "sharp photos".
 ///
 /// throws   Error(kIo) an input that cannot be read; Error(kUsage) no picture to train on

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "apps/train/tokenizer/picture_pool.h"
+#include "apps/train/found_pictures.h"
 #include "apps/train/tokenizer/recipe.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/random_tensor.h"

@@ -2,6 +2,7 @@
 #include <ATen/core/grad_mode.h>
 #include <cmath>
 #include <cstdio>
+#include <iostream>
 #include <nlohmann/json.hpp>
 #include <numbers>
 
@@ -62,6 +63,10 @@ int run_heatmap(const HeatmapOptions& options) {
   const ar::Config& config = generator.model.config;
   const EncodedCaptions caption =
       encode_captions(*generator.text, {options.caption}, config.max_text_tokens);
+  if (caption.cut[0]) {
+    std::cerr << "lexel: the caption is longer than " << config.max_text_tokens - 1
+              << " pieces of text: the rest was cut\n";
+  }
   ar::Condition condition;
   condition.text = caption.ids.to(device);
   condition.lengths = caption.lengths.to(device);

@@ -67,6 +67,22 @@ TEST_F(Txt2ImgBadInput, InvalidUtf8) {
   expect_refused({"a \xFF fish"}, 3, "the caption: not UTF-8 at byte 2");
 }
 
+TEST_F(Txt2ImgBadInput, TheHeatmapSaysWhatItCannotRead) {
+  write_image(path("photo.png"), sample_image(16, 16));
+  const auto heat = [&](const std::string& caption) {
+    return lexel({"heatmap", path("photo.png"), "--caption", caption, "--model", generator(),
+                  "--tokenizer", model(), "--device", "cpu"});
+  };
+  std::string endless;
+  for (int i = 0; i < 10'000; ++i) endless += "fish ";
+  const ProgramResult cut = heat(endless);
+  EXPECT_EQ(cut.exit_code, 0);
+  EXPECT_EQ(cut.err, "lexel: the caption is longer than 11 pieces of text: the rest was cut\n");
+  expect_failure(heat("a \xFF fish"), 3, "not UTF-8 at byte 2");
+  write_model(model(), 2);
+  expect_failure(heat("a fish"), 3, "was trained with the tokenizer tiny.safetensors");
+}
+
 TEST_F(Txt2ImgBadInput, ABrokenLineIsReportedAndTheRestIsDrawn) {
   write_text(path("captions.txt"), "a fish\n\na \xC3( car\na tree\n");
   const ProgramResult result = txt2img({"--prompts", path("captions.txt"), "-o", path("out/")});

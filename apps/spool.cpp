@@ -12,14 +12,18 @@
 namespace lexel::cli {
 namespace {
 
+/// errno is read when `done` is known: beside the call, as another argument of check(), it could be read first.
+void check_io(bool done, const std::string& what) {
+  check(done, ErrorKind::kIo, what, ": ", std::strerror(errno));
+}
+
 void copy(std::FILE* from, std::FILE* to, const char* what) {
   char block[1 << 16];
   size_t n = 0;
   while ((n = std::fread(block, 1, sizeof block, from)) > 0) {
-    check(std::fwrite(block, 1, n, to) == n, ErrorKind::kIo, what, ": ", std::strerror(errno));
+    check_io(std::fwrite(block, 1, n, to) == n, what);
   }
-  check(std::ferror(from) == 0 && std::fflush(to) == 0, ErrorKind::kIo, what, ": ",
-        std::strerror(errno));
+  check_io(std::ferror(from) == 0 && std::fflush(to) == 0, what);
 }
 
 }  // namespace
@@ -27,7 +31,7 @@ void copy(std::FILE* from, std::FILE* to, const char* what) {
 Spool::Spool() {
   std::string name = (std::filesystem::temp_directory_path() / "lexel-XXXXXX").string();
   const int descriptor = mkstemp(name.data());
-  check(descriptor >= 0, ErrorKind::kIo, name, ": ", std::strerror(errno));
+  check_io(descriptor >= 0, name);
   close(descriptor);
   path_ = name;
 }
@@ -36,21 +40,22 @@ Spool::~Spool() { std::remove(path_.c_str()); }
 
 void Spool::fill_from_stdin() {
   std::FILE* file = std::fopen(path_.c_str(), "wb");
-  check(file != nullptr, ErrorKind::kIo, path_, ": ", std::strerror(errno));
+  check_io(file != nullptr, path_);
   copy(stdin, file, "standard input");
-  check(std::fclose(file) == 0, ErrorKind::kIo, path_, ": ", std::strerror(errno));
+  check_io(std::fclose(file) == 0, path_);
 }
 
 void Spool::empty_to_stdout() const {
   std::FILE* file = std::fopen(path_.c_str(), "rb");
-  check(file != nullptr, ErrorKind::kIo, path_, ": ", std::strerror(errno));
+  check_io(file != nullptr, path_);
   copy(file, stdout, "standard output");
   std::fclose(file);
 }
 
 void write_stdout(const std::string& text) {
-  check(std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0,
-        ErrorKind::kIo, "standard output: ", std::strerror(errno));
+  check_io(
+      std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0,
+      "standard output");
 }
 
 }  // namespace lexel::cli

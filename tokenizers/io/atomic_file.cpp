@@ -95,8 +95,8 @@ std::vector<uint8_t> read_file(const std::string& path, int64_t max_bytes) {
   } const file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   check(file.value >= 0, ErrorKind::kIo, path, ": cannot be read: ", reason(errno));
   struct stat status = {};
-  check(::fstat(file.value, &status) == 0, ErrorKind::kIo, path,
-        ": cannot be read: ", reason(errno));
+  const bool known = ::fstat(file.value, &status) == 0;
+  check(known, ErrorKind::kIo, path, ": cannot be read: ", reason(errno));
   check(!S_ISDIR(status.st_mode), ErrorKind::kIo, path, ": is a folder");
   check(status.st_size <= max_bytes, ErrorKind::kBadData, path, ": has ", status.st_size,
         " bytes, more than the ", max_bytes, " allowed");

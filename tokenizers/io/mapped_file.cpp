@@ -17,7 +17,8 @@ MappedFile map_file(const std::string& path) {
   check(descriptor >= 0, ErrorKind::kIo, path, ": ", std::strerror(errno));
   const std::shared_ptr<const int> closer(&descriptor, [](const int* d) { ::close(*d); });
   struct stat status = {};
-  check(::fstat(descriptor, &status) == 0, ErrorKind::kIo, path, ": ", std::strerror(errno));
+  const bool known = ::fstat(descriptor, &status) == 0;
+  check(known, ErrorKind::kIo, path, ": ", std::strerror(errno));
   check(S_ISREG(status.st_mode), ErrorKind::kIo, path, ": not a regular file");
   const auto bytes = static_cast<uint64_t>(status.st_size);
   if (bytes == 0) return {path, nullptr, 0};  // mmap refuses it

@@ -194,6 +194,14 @@ TEST_F(Txt2ImgBadInput, AFullDiskLeavesNothing) {
               ::testing::UnorderedElementsAre("parti.safetensors", "tiny.safetensors"));
 }
 
+TEST_F(Txt2ImgBadInput, AStandardOutputThatIsFullIsSaid) {
+  const ProgramResult result =
+      run_program({"/bin/sh", "-c",
+                   concat("exec ", LEXEL_BIN_DIR, "/txt2img --device cpu --model ", generator(),
+                          " --tokenizer ", model(), " 'a fish' -o - >/dev/full")});
+  expect_failure(result, 4, "standard output: No space left on device");
+}
+
 TEST_F(Txt2ImgBadInput, KilledHalfWayEveryPictureThereIsWhole) {
   const std::vector<std::string> arguments = {LEXEL_BIN_DIR "/txt2img",
                                               "--model",

@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/convolution.h>
 #include <ATen/ops/hardtanh.h>
@@ -123,6 +124,8 @@ at::Tensor apply(const PerceptualNet::Block& block, const at::Tensor& x) {
   return y.sizes() == x.sizes() ? y + x : y;
 }
 
+constexpr size_t kFirstDepth = 1, kLastDepth = 5;  // stages of depth_features
+
 at::ScalarType result_dtype(at::ScalarType dtype) {
   return dtype == at::kDouble ? at::kDouble : at::kFloat;
 }
@@ -159,6 +162,54 @@ PerceptualNet make_perceptual_net(const std::map<std::string, at::Tensor>& tenso
   return net;
 }
 
+PerceptualNet perceptual_layout() {
+  PerceptualNet net;
+  net.stem.stride = 2;
+  int64_t in = kStemChannels;
+  for (const Stage& stage : kStages) {
+    for (int64_t i = 0; i < stage.blocks; ++i) {
+      PerceptualNet::Block block;
+      if (stage.expansion != 1) block.expand.resize(1);
+      block.depthwise.stride = i == 0 ? stage.stride : 1;
+      block.depthwise.groups = in * stage.expansion;
+      net.blocks.push_back(std::move(block));
+      in = stage.channels;
+    }
+  }
+  return net;
+}
+
+ParameterList parameters(PerceptualNet& net) {
+  ParameterList list;
+  const auto add = [&list](const std::string& name, std::vector<int64_t> shape,
+                           at::Tensor& tensor) {
+    list.push_back({name, std::move(shape), Init::zeros(), &tensor, /*group=*/"", /*decay=*/false,
+                    /*trained=*/false});
+  };
+  const auto add_conv = [&add](const std::string& name, int64_t outputs, int64_t inputs,
+                               int64_t kernel, PerceptualNet::Conv& conv) {
+    add(name + ".weight", {outputs, inputs, kernel, kernel}, conv.weight);
+    add(name + ".bias", {outputs}, conv.bias);
+  };
+  add_conv("stem", kStemChannels, 3, 3, net.stem);
+  int64_t in = kStemChannels, number = 0;
+  for (const Stage& stage : kStages) {
+    for (int64_t i = 0; i < stage.blocks; ++i) {
+      const std::string prefix = concat("blocks.", number, ".");
+      PerceptualNet::Block& block = net.blocks[static_cast<size_t>(number++)];
+      const int64_t wide = in * stage.expansion;
+      if (!block.expand.empty()) add_conv(prefix + "expand", wide, in, 1, block.expand[0]);
+      add_conv(prefix + "depthwise", wide, 1, stage.kernel, block.depthwise);
+      add_conv(prefix + "project", stage.channels, wide, 1, block.project);
+      in = stage.channels;
+    }
+  }
+  add_conv("head", kHeadChannels, in, 1, net.head);
+  add("classifier.weight", {kClasses, kHeadChannels}, net.classifier_weight);
+  add("classifier.bias", {kClasses}, net.classifier_bias);
+  return list;
+}
+
 std::vector<at::Tensor> features(const PerceptualNet& net, const at::Tensor& images) {
   check_arg(images.dim() == 4 && images.size(0) > 0 && images.size(1) == 3 &&
                 images.size(2) >= 32 && images.size(3) >= 32,
@@ -177,15 +228,35 @@ std::vector<at::Tensor> features(const PerceptualNet& net, const at::Tensor& ima
   return outputs;
 }
 
-at::Tensor pooled_features(const PerceptualNet& net, const at::Tensor& images) {
-  const at::Tensor last = features(net, images).back();
+namespace {
+
+/// Means over positions of the head's output on the last stage's.
+at::Tensor pooled_head(const PerceptualNet& net, const at::Tensor& last) {
   return relu6(apply(net.head, last)).to(result_dtype(last.scalar_type())).mean({2, 3});
 }
 
-at::Tensor classify(const PerceptualNet& net, const at::Tensor& images) {
-  const at::Tensor pooled = pooled_features(net, images);
+}  // namespace
+
+at::Tensor pooled_features(const PerceptualNet& net, const at::Tensor& images) {
+  return pooled_head(net, features(net, images).back());
+}
+
+at::Tensor depth_features(const PerceptualNet& net, const at::Tensor& images) {
+  const std::vector<at::Tensor> stages = features(net, images);
+  std::vector<at::Tensor> parts;
+  for (size_t i = kFirstDepth; i <= kLastDepth; ++i)
+    parts.push_back(stages[i].to(result_dtype(stages[i].scalar_type())).mean({2, 3}));
+  parts.push_back(pooled_head(net, stages.back()));
+  return at::cat(parts, 1);  // (B, 1728)
+}
+
+at::Tensor class_scores(const PerceptualNet& net, const at::Tensor& pooled) {
   return at::linear(pooled, net.classifier_weight.to(pooled.scalar_type()),
                     net.classifier_bias.to(pooled.scalar_type()));
+}
+
+at::Tensor classify(const PerceptualNet& net, const at::Tensor& images) {
+  return class_scores(net, pooled_features(net, images));
 }
 
 at::Tensor feature_distance(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b) {

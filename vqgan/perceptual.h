@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/parameters.h"
+
 namespace lexel::vqgan {
 
 /// A frozen EfficientNet-Lite0, trained on ImageNet-1k: the eye of the perceptual loss and of the
@@ -43,6 +45,12 @@ struct PerceptualNet {
 PerceptualNet make_perceptual_net(const std::map<std::string, at::Tensor>& tensors,
                                   at::ScalarType dtype, at::Device device);
 
+/// A net without memory: parameters() gives names and shapes, every tensor is undefined.
+PerceptualNet perceptual_layout();
+
+/// Every tensor of the net, its normalisations folded in, by names of our own ("blocks.3.expand.weight"); none is trained.
+ParameterList parameters(PerceptualNet& net);
+
 /// Outputs of the seven stages: 16, 24, 40, 80, 112, 192, 320 channels at strides 2, 4, 8, 16, 16,
 /// 32, 32. Differentiable with respect to the pictures.
 ///
@@ -56,6 +64,21 @@ std::vector<at::Tensor> features(const PerceptualNet& net, const at::Tensor& ima
 /// images   as above
 /// returns  (B, 1280) float32 (float64 for a kDouble net)
 at::Tensor pooled_features(const PerceptualNet& net, const at::Tensor& images);
+
+inline constexpr int64_t kDepthFeatures = 1728;
+
+/// What a picture shows at several depths, from textures to things: the means over positions of the second to the sixth
+/// stage's output (24, 40, 80, 112, 192 channels), then the 1280 of pooled_features.
+///
+/// images   as above
+/// returns  (B, 1728) float32 (float64 for a kDouble net)
+at::Tensor depth_features(const PerceptualNet& net, const at::Tensor& images);
+
+/// Scores of the classes of pooled features: classify() without the net.
+///
+/// pooled   (B, 1280) as pooled_features gives them
+/// returns  (B, 1000), same dtype
+at::Tensor class_scores(const PerceptualNet& net, const at::Tensor& pooled);
 
 /// Scores of the 1000 ImageNet classes, in the usual order (281 is "tabby").
 ///

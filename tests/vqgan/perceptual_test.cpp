@@ -6,6 +6,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/conv2d.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
@@ -140,6 +141,39 @@ TEST(PerceptualNet, Bfloat16IsNearFloat32) {
   const double wanted = perceptual_loss(random_net(at::kFloat), images, other).item<double>();
   const double result = perceptual_loss(random_net(at::kBFloat16), images, other).item<double>();
   EXPECT_NEAR(result, wanted, 0.03 * wanted);
+}
+
+TEST(PerceptualNet, DepthFeaturesAreMeansOfTheStagesAndTheHead) {
+  const at::NoGradGuard no_gradient;
+  const PerceptualNet net = random_net(at::kFloat);
+  const at::Tensor images = random_uniform(1, {2, 3, 64, 48});
+  const at::Tensor features = depth_features(net, images);
+  ASSERT_EQ(features.sizes(), at::IntArrayRef({2, kDepthFeatures}));
+  const std::vector<at::Tensor> stages = lexel::vqgan::features(net, images);
+  int64_t begin = 0;
+  for (size_t i = 1; i <= 5; ++i) {
+    const int64_t channels = stages[i].size(1);
+    EXPECT_TRUE(at::equal(features.narrow(1, begin, channels), stages[i].mean({2, 3}))) << i;
+    begin += channels;
+  }
+  const at::Tensor pooled = pooled_features(net, images);
+  EXPECT_TRUE(at::equal(features.narrow(1, begin, 1280), pooled));
+  EXPECT_TRUE(at::equal(class_scores(net, pooled), classify(net, images)));
+}
+
+TEST(PerceptualNet, ANetMadeOfItsListedTensorsIsTheSame) {
+  const at::NoGradGuard no_gradient;
+  PerceptualNet net = random_net(at::kFloat);
+  PerceptualNet other = perceptual_layout();
+  const auto tensors = named_tensors(parameters(net));
+  for (const Parameter& parameter : parameters(other)) {
+    EXPECT_FALSE(parameter.trained);
+    ASSERT_EQ(tensors.at(parameter.name).sizes(), at::IntArrayRef(parameter.shape))
+        << parameter.name;
+    *parameter.tensor = tensors.at(parameter.name);
+  }
+  const at::Tensor images = random_uniform(1, {1, 3, 45, 33});
+  EXPECT_TRUE(at::equal(classify(other, images), classify(net, images)));
 }
 
 TEST(PerceptualNet, NamesTheTensorThatIsWrong) {

@@ -87,8 +87,8 @@ at::Tensor draw_targets(const WordTargets& targets, const Pyramid& pyramid, int6
   at::Tensor drawn = at::empty({batch, tokens}, at::kLong);
   int64_t* out = drawn.mutable_data_ptr<int64_t>();
   for (int64_t b = 0; b < batch; ++b) {
-    int64_t pooled = 1;
-    while (pooled < known && score[b * known + pooled] >= pool) ++pooled;
+    int64_t pooled = 1;  // the best word always counts
+    while (pooled < known && score[b * known + pooled] >= static_cast<float>(pool)) ++pooled;
     for (int64_t j = 0; j < tokens; ++j) {
       const int64_t rank = layer < ranked_layers
                                ? (first + j) % known

@@ -7,6 +7,20 @@
 #include "kernels/check.h"
 
 namespace lexel::cli {
+namespace {
+
+/// Of LibTorch's exceptions, which differ in words alone for who does not know the library.
+bool is_out_of_memory(const std::string& text) {
+  return text.find("can't allocate memory") != std::string::npos ||
+         text.find("out of memory") != std::string::npos;
+}
+
+int out_of_memory(const std::string& name) {
+  std::cerr << name << ": not enough memory; less at once may fit (--batch, where there is one)\n";
+  return static_cast<int>(ErrorKind::kUnsupported);
+}
+
+}  // namespace
 
 int guarded(const std::string& name, const std::function<int()>& work) {
   try {
@@ -15,9 +29,10 @@ int guarded(const std::string& name, const std::function<int()>& work) {
     std::cerr << name << ": " << error.what() << "\n";
     return error.exit_code();
   } catch (const std::bad_alloc&) {
-    std::cerr << name << ": not enough memory; a smaller --batch may help\n";
+    return out_of_memory(name);
   } catch (const std::exception& error) {
     const std::string text = error.what();
+    if (is_out_of_memory(text)) return out_of_memory(name);
     std::cerr << name << ": internal error: " << text.substr(0, text.find('\n')) << "\n";
   }
   return static_cast<int>(ErrorKind::kInternal);

@@ -64,7 +64,7 @@ int run_heatmap(const HeatmapOptions& options) {
   const EncodedCaptions caption =
       encode_captions(*generator.text, {options.caption}, config.max_text_tokens);
   if (caption.cut[0]) {
-    std::cerr << "lexel: the caption is longer than " << config.max_text_tokens - 1
+    std::cerr << "lexel heatmap: the caption is longer than " << config.max_text_tokens - 1
               << " pieces of text: the rest was cut\n";
   }
   ar::Condition condition;

@@ -77,7 +77,7 @@ TEST_F(Txt2ImgBadInput, TheHeatmapSaysWhatItCannotRead) {
   for (int i = 0; i < 10'000; ++i) endless += "fish ";
   const ProgramResult cut = heat(endless);
   EXPECT_EQ(cut.exit_code, 0);
-  EXPECT_EQ(cut.err, "lexel: the caption is longer than 11 pieces of text: the rest was cut\n");
+  EXPECT_EQ(cut.err, "lexel heatmap: the caption is longer than 11 pieces of text: the rest was cut\n");
   expect_failure(heat("a \xFF fish"), 3, "not UTF-8 at byte 2");
   write_model(model(), 2);
   expect_failure(heat("a fish"), 3, "was trained with the tokenizer tiny.safetensors");

@@ -4,7 +4,9 @@
 
 #include "kernels/check.h"
 #include "kernels/device.h"
+#include "tokenizers/guide_file.h"
 #include "tokenizers/io/model_file.h"
+#include "tokenizers/spae_tokenizer.h"
 #include "tokenizers/vit_vqgan_tokenizer.h"
 
 namespace lexel {
@@ -18,6 +20,9 @@ std::unique_ptr<ImageTokenizer> load_image_tokenizer(const std::string& path,
 std::unique_ptr<ImageTokenizer> make_image_tokenizer(const ModelFile& file, const std::string& name,
                                                      at::Device device) {
   if (file.kind == "vit_vqgan") return make_vit_vqgan_tokenizer(file, name, device);
+  if (file.kind == "spae") {
+    return make_spae_tokenizer(file, name, device, features_by_eye(file, name, device));
+  }
   fail(ErrorKind::kUnsupported, name, ": this program cannot load a tokenizer of kind \"",
        file.kind, "\"");
 }

@@ -11,7 +11,7 @@ namespace lexel {
 /// Loads any picture tokenizer from its model file; the kind in the file picks the adapter.
 ///
 /// device   "cpu", "cuda", "cuda:1" or "auto" (a GPU where there is one): see kernels/device.h
-/// throws   what resolve_device, read_model_file and vit_vqgan_model throw; Error(kUnsupported) a kind that
+/// throws   what resolve_device, read_model_file, vit_vqgan_model and spae_model throw; Error(kUnsupported) a kind that
 ///          this build does not know
 std::unique_ptr<ImageTokenizer> load_image_tokenizer(const std::string& path,
                                                      const std::string& device = "auto");

@@ -32,10 +32,10 @@ TEST_F(LoadTest, LoadsAModelFile) {
 }
 
 TEST_F(LoadTest, UnknownKindIsUnsupported) {
-  file_.kind = "spae";
+  file_.kind = "dvae";
   write_model_file(path_, file_);
   expect_error(ErrorKind::kUnsupported,
-               "tiny.safetensors: this program cannot load a tokenizer of kind \"spae\"",
+               "tiny.safetensors: this program cannot load a tokenizer of kind \"dvae\"",
                [&] { load_image_tokenizer(path_, "cpu"); });
 }
 

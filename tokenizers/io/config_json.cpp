@@ -14,10 +14,15 @@ void visit_fields(AnyPreprocess& preprocess, Visitor&& visitor) {
 }
 
 std::string to_json(const vqgan::Config& config) { return fields_json::write(config); }
+std::string to_json(const spae::Config& config) { return fields_json::write(config); }
 std::string to_json(const Preprocess& preprocess) { return fields_json::write(preprocess); }
 
 vqgan::Config vqgan_config_from_json(const std::string& json, const std::string& name) {
   return fields_json::read<vqgan::Config>(json, name);
+}
+
+spae::Config spae_config_from_json(const std::string& json, const std::string& name) {
+  return fields_json::read<spae::Config>(json, name);
 }
 
 Preprocess preprocess_from_json(const std::string& json, const std::string& name) {

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <algorithm>
 #include <charconv>
 #include <nlohmann/json.hpp>
 #include <zlib.h>
@@ -41,6 +42,16 @@ void validate(const TokenConfig& c) {
   in_range("codebook_size", c.codebook_size, INT32_MAX);
   in_range("grid_height", c.grid_height, 65536);
   in_range("grid_width", c.grid_width, 65536);
+}
+
+/// The sides of a pyramid's layers can be those of this grid.
+void check_sides(const std::vector<int64_t>& sides, int64_t grid_height, int64_t grid_width) {
+  check_arg(sides.size() <= 16, "token file", "expected at most 16 layers, got ", sides.size());
+  for (const int64_t side : sides) {
+    check_arg(side >= 1 && side <= std::min(grid_height, grid_width), "token file",
+              "expected layers with sides of 1 to ", std::min(grid_height, grid_width), ", got ",
+              side);
+  }
 }
 
 TokenConfig config_of(const TokenFile& file) {
@@ -111,6 +122,22 @@ void read_labels(const SafetensorsFile& source, TokenFile& file) {
   }
 }
 
+/// The layers of a pyramid, where the file has them.
+void read_sides(const SafetensorsFile& source, TokenFile& file) {
+  if (source.metadata().count("lexel.layers") == 0) return;
+  for (const auto& side : parse_list(source, "lexel.layers")) {
+    check(side.is_number_integer() && side >= 1 && side <= 65536, ErrorKind::kBadData,
+          source.name(), ": lexel.layers: expected sides from 1 to 65536");
+    file.layer_sides.push_back(side.get<int64_t>());
+  }
+  check(!file.layer_sides.empty(), ErrorKind::kBadData, source.name(), ": lexel.layers is empty");
+  try {
+    check_sides(file.layer_sides, file.grid_height, file.grid_width);
+  } catch (const Error& error) {  // from a file it is bad data, not a wrong argument
+    fail(ErrorKind::kBadData, source.name(), ": ", error.what());
+  }
+}
+
 /// A tensor whose shape and dtype the header of the file already tells, before memory is taken.
 at::Tensor tensor_of(const SafetensorsFile& source, const std::string& key, at::ScalarType dtype,
                      const std::vector<int64_t>& shape) {
@@ -130,9 +157,7 @@ at::Tensor read_ids(const SafetensorsFile& source, const TokenFile& file) {
   check(found != source.entries().end() && found->second.shape.size() == 2, ErrorKind::kBadData,
         source.name(), ": expected tensor \"tokens\" of shape (tiles, tokens)");
   const at::ScalarType dtype = file.codebook_size <= 65536 ? at::kUInt16 : at::kInt;
-  return tensor_of(source, "tokens", dtype,
-                   {found->second.shape[0], file.grid_height * file.grid_width})
-      .to(at::kInt);
+  return tensor_of(source, "tokens", dtype, {found->second.shape[0], file.tokens()}).to(at::kInt);
 }
 
 void check_ids(const TokenizedPicture& picture, int64_t codebook_size, int64_t wanted_checksum,
@@ -150,7 +175,8 @@ void check_ids(const TokenizedPicture& picture, int64_t codebook_size, int64_t w
 void check_token_file(const TokenFile& file) {
   validate(config_of(file));
   validate(file.preprocess);
-  const int64_t N = file.grid_height * file.grid_width;
+  check_sides(file.layer_sides, file.grid_height, file.grid_width);
+  const int64_t N = file.tokens();
   for (const TokenizedPicture& picture : file.pictures) {
     const Layout& layout = picture.layout;
     check_arg(layout == make_layout(layout.width, layout.height, file.preprocess), "token file",
@@ -168,7 +194,9 @@ void check_token_file(const TokenFile& file) {
   }
 }
 
-TokenFile empty_token_file(const TokenizerInfo& info) {
+int64_t TokenFile::tokens() const { return tokens_of_tile(grid_height, grid_width, layer_sides); }
+
+TokenFile empty_token_file(const TokenizerInfo& info, int64_t layers) {
   TokenFile file;
   file.tokenizer_kind = info.kind;
   file.codebook_fingerprint = info.codebook_fingerprint;
@@ -177,7 +205,21 @@ TokenFile empty_token_file(const TokenizerInfo& info) {
   file.grid_height = info.grid_height;
   file.grid_width = info.grid_width;
   file.preprocess = info.preprocess;
-  return file;
+  file.layer_sides = info.layer_sides;
+  return layers == 0 ? file : first_layers(file, layers);
+}
+
+TokenFile first_layers(const TokenFile& file, int64_t layers) {
+  check_arg(!file.layer_sides.empty(), "layers", "expected a model with layers, got ",
+            file.model_name, " of kind ", file.tokenizer_kind);
+  const auto all = static_cast<int64_t>(file.layer_sides.size());
+  check_arg(layers >= 1 && layers <= all, "layers", "expected 1 to ", all, ", got ", layers);
+  TokenFile result = file;
+  result.layer_sides.resize(static_cast<size_t>(layers));
+  for (TokenizedPicture& picture : result.pictures) {
+    picture.tokens = picture.tokens.narrow(1, 0, result.tokens()).contiguous();
+  }
+  return result;
 }
 
 TokenFile read_token_file(const std::string& path) {
@@ -194,6 +236,7 @@ TokenFile read_token_file(const std::string& path) {
                  preprocess_from_json(
                      required_metadata(source, "lexel.preprocess", "a Lexel token file"), path),
                  {}};
+  read_sides(source, file);
   const std::vector<std::string> names = parse_texts(source, "lexel.names");
   const auto P = static_cast<int64_t>(names.size());
   const at::Tensor ids = read_ids(source, file);  // (T, N)
@@ -237,7 +280,7 @@ void write_token_file(const std::string& path, const TokenFile& file) {
   int64_t* size = sizes.data_ptr<int64_t>();
   auto names = nlohmann::json::array(), captions = names, classes = names;
   bool any_caption = false, any_class = false;
-  std::vector<at::Tensor> ids = {at::empty({0, file.grid_height * file.grid_width}, at::kInt)};
+  std::vector<at::Tensor> ids = {at::empty({0, file.tokens()}, at::kInt)};
   *row = 0;
   for (int64_t k = 0; k < P; ++k) {
     const TokenizedPicture& picture = file.pictures[static_cast<size_t>(k)];
@@ -264,6 +307,7 @@ void write_token_file(const std::string& path, const TokenFile& file) {
       {"lexel.names", text_of(names)}};
   if (any_caption) metadata["lexel.captions"] = text_of(captions);
   if (any_class) metadata["lexel.classes"] = text_of(classes);
+  if (!file.layer_sides.empty()) metadata["lexel.layers"] = text_of(file.layer_sides);
   write_safetensors(path, metadata,
                     {{"tokens", at::cat(ids).to(dtype)},
                      {"offsets", offsets},
@@ -284,6 +328,12 @@ void check_same_tokenizer(const TokenFile& file, const TokenizerInfo& info) {
   same("grid height", file.grid_height, info.grid_height);
   same("grid width", file.grid_width, info.grid_width);
   same("picture size", file.preprocess.image_size, info.image_size);
+  const size_t layers = file.layer_sides.size();
+  check(layers <= info.layer_sides.size() && (layers > 0 || info.layer_sides.empty()) &&
+            std::equal(file.layer_sides.begin(), file.layer_sides.end(), info.layer_sides.begin()),
+        ErrorKind::kBadData, "the tokens of ", file.model_name, " have layers of the sides ",
+        at::IntArrayRef(file.layer_sides), ", which are not the first ones of ", info.name, ": ",
+        at::IntArrayRef(info.layer_sides));
 }
 
 }  // namespace lexel

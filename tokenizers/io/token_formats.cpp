@@ -41,21 +41,22 @@ std::string as_json(const TokenFile& file) {
                         {"rows", picture.layout.rows},
                         {"tokens", std::move(tiles)}});
   }
-  const ordered_json all = {{"tokenizer_kind", file.tokenizer_kind},
-                            {"model_name", file.model_name},
-                            {"codebook_fingerprint", file.codebook_fingerprint},
-                            {"codebook_size", file.codebook_size},
-                            {"grid_height", file.grid_height},
-                            {"grid_width", file.grid_width},
-                            {"preprocess", ordered_json::parse(to_json(file.preprocess))},
-                            {"pictures", std::move(pictures)}};
+  ordered_json all = {{"tokenizer_kind", file.tokenizer_kind},
+                      {"model_name", file.model_name},
+                      {"codebook_fingerprint", file.codebook_fingerprint},
+                      {"codebook_size", file.codebook_size},
+                      {"grid_height", file.grid_height},
+                      {"grid_width", file.grid_width},
+                      {"preprocess", ordered_json::parse(to_json(file.preprocess))}};
+  if (!file.layer_sides.empty()) all["layer_sides"] = file.layer_sides;
+  all["pictures"] = std::move(pictures);
   return all.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
 /// NumPy's format 1.0: magic, length of the header, the header padded to 64 bytes, the values.
 std::string as_npy(const TokenFile& file) {
   const bool narrow = file.codebook_size <= 65536;
-  int64_t columns = file.grid_height * file.grid_width;
+  int64_t columns = file.tokens();
   if (!file.pictures.empty()) columns = file.pictures[0].tokens.numel();
   std::string values;
   for (const TokenizedPicture& picture : file.pictures) {

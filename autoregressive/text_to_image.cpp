@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "autoregressive/prompts.h"
 #include "kernels/check.h"
 #include "kernels/device.h"
 #include "tokenizers/io/model_file.h"
@@ -17,13 +18,6 @@
 namespace lexel {
 namespace {
 
-ar::Condition condition_of(const EncodedCaptions& captions, at::Device device) {
-  ar::Condition condition;
-  condition.text = captions.ids.to(device);
-  condition.lengths = captions.lengths.to(device);
-  return condition;
-}
-
 at::Tensor numbers(const std::vector<int64_t>& given, int64_t batch) {
   const at::Tensor numbers = at::arange(batch, at::kLong);  // (B)
   if (given.empty()) return numbers;
@@ -31,20 +25,6 @@ at::Tensor numbers(const std::vector<int64_t>& given, int64_t batch) {
             " picture numbers, got ", given.size());
   std::copy(given.begin(), given.end(), numbers.data_ptr<int64_t>());
   return numbers;
-}
-
-std::vector<std::string> warnings_of(const EncodedCaptions& encoded) {
-  std::vector<std::string> warnings(encoded.cut.size());
-  const int64_t* length = encoded.lengths.const_data_ptr<int64_t>();
-  for (size_t i = 0; i < encoded.cut.size(); ++i) {
-    if (encoded.cut[i]) {
-      warnings[i] =
-          concat("is longer than ", encoded.ids.size(1) - 1, " pieces of text: the rest was cut");
-    } else if (length[i] == 1) {
-      warnings[i] = "is empty: drawn unconditionally";
-    }
-  }
-  return warnings;
 }
 
 }  // namespace
@@ -80,8 +60,6 @@ TextToImage::TextToImage(const std::string& generator_path, const std::string& t
     generator = ar::read_generator(file, generator_path, device_);
     generator_fingerprint_ = model_fingerprint(file);
   }
-  check(generator.text != nullptr, ErrorKind::kUnsupported, generator_path,
-        ": draws without captions, it has no text encoder");
   check_same_tokenizer(generator, generator_path, tokenizer_->info());
   text_ = std::move(generator.text);
   model_ = ar::pack(std::move(generator.model), setup.weights);
@@ -92,8 +70,7 @@ TextToImage::Result TextToImage::draw(const std::vector<std::string>& captions,
   check_arg(!captions.empty(), "draw", "expected at least one caption, got none");
   const at::NoGradGuard no_grad;
   const auto batch = static_cast<int64_t>(captions.size());
-  const EncodedCaptions encoded = encode_captions(*text_, captions, config().max_text_tokens);
-  const EncodedCaptions empty = encode_captions(*text_, {""}, config().max_text_tokens);
+  ar::Prompts prompts = ar::read_prompts(config(), text_.get(), captions, device_);
   const at::Tensor pictures = numbers(options.pictures, batch).to(device_);  // (B)
   const at::Tensor given = options.given.defined() ? options.given.to(device_) : at::Tensor();
 
@@ -105,14 +82,14 @@ TextToImage::Result TextToImage::draw(const std::vector<std::string>& captions,
   };
   const bool watched = options.on_token || options.on_row;
   const ar::Generated generated =
-      ar::generate(model_, condition_of(encoded, device_), condition_of(empty, device_), pictures,
-                   options.sampling, given, watched ? each_token : ar::TokenCallback());
+      ar::generate(model_, prompts.given, prompts.none, pictures, options.sampling, given,
+                   watched ? each_token : ar::TokenCallback());
 
   Result result;
   result.tokens = generated.tokens.cpu();
   result.log_probabilities = generated.log_probabilities.cpu();
   result.images = picture_so_far(result.tokens);
-  result.warnings = warnings_of(encoded);
+  result.warnings = std::move(prompts.warnings);
   return result;
 }
 

@@ -14,7 +14,8 @@
 
 namespace lexel {
 
-/// Captions to pictures: a generator and the picture tokenizer it was trained with.
+/// Captions to pictures: a generator and the picture tokenizer it was trained with. A generator of classes (VIM) takes their
+/// numbers as captions, "7".
 class TextToImage {
  public:
   struct Setup {
@@ -42,15 +43,14 @@ class TextToImage {
         warnings;  // (B) what to say about a caption: "is empty: ..."; mostly nothing
   };
 
-  /// throws   what loading throws; Error(kUnsupported) a generator without text; Error(kBadData) naming both files when the
-  ///          generator was trained with another codebook or grid
+  /// throws   what loading throws; Error(kBadData) naming both files when the generator was trained with another codebook or grid
   TextToImage(const std::string& generator_path, const std::string& tokenizer_path,
               const Setup& setup);
   TextToImage(const std::string& generator_path, const std::string& tokenizer_path);
 
   /// One picture a caption. An empty caption is drawn without guidance from any text (and warned about), a long one is cut (and
   /// warned about).
-  /// throws   Error(kUsage) no captions, or another number of pictures; Error(kBadData) invalid UTF-8 (the caption is named); what ar::generate throws
+  /// throws   Error(kUsage) no captions, or another number of pictures; what ar::read_prompts and ar::generate throw
   Result draw(const std::vector<std::string>& captions, const Options& options) const;
 
   /// Tokens as pictures, what is not drawn yet gray: for previews.
@@ -60,7 +60,6 @@ class TextToImage {
   at::Tensor picture_so_far(const at::Tensor& tokens) const;
 
   const ImageTokenizer& tokenizer() const { return *tokenizer_; }
-  const TextTokenizer& text() const { return *text_; }
   const ar::Config& config() const { return model_.model.config; }
 
   /// What pictures are stamped with: model_fingerprint (tokenizers/io/model_file.h) of both files.

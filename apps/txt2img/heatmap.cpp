@@ -10,6 +10,7 @@
 #include "apps/txt2img/heat_picture.h"
 #include "apps/txt2img/options.h"
 #include "autoregressive/generator_file.h"
+#include "autoregressive/prompts.h"
 #include "autoregressive/text_to_image.h"
 #include "kernels/check.h"
 #include "kernels/device.h"
@@ -17,7 +18,6 @@
 #include "tokenizers/io/image.h"
 #include "tokenizers/io/preprocess.h"
 #include "tokenizers/load.h"
-#include "tokenizers/text_tokenizer.h"
 
 namespace lexel::cli {
 namespace {
@@ -54,27 +54,20 @@ int run_heatmap(const HeatmapOptions& options) {
   const at::Device device = resolve_device(options.device);
   const Image photo = read_image(options.picture);
   const ar::Generator generator = ar::load_generator(options.model, device);
-  check(generator.text != nullptr, ErrorKind::kUnsupported, options.model,
-        ": draws without captions, it has no text encoder");
   const auto tokenizer = load_image_tokenizer(options.tokenizer, options.device);
   const TokenizerInfo& info = tokenizer->info();
   check_same_tokenizer(generator, options.model, info);
 
   const ar::Config& config = generator.model.config;
-  const EncodedCaptions caption =
-      encode_captions(*generator.text, {options.caption}, config.max_text_tokens);
-  if (caption.cut[0]) {
-    std::cerr << "lexel heatmap: the caption is longer than " << config.max_text_tokens - 1
-              << " pieces of text: the rest was cut\n";
-  }
-  ar::Condition condition;
-  condition.text = caption.ids.to(device);
-  condition.lengths = caption.lengths.to(device);
+  const ar::Prompts prompts =
+      ar::read_prompts(config, generator.text.get(), {options.caption}, device);
+  if (!options.caption.empty() && !prompts.warnings[0].empty())
+    std::cerr << "lexel heatmap: the caption " << prompts.warnings[0] << "\n";
   Preprocess preprocess = info.preprocess;
   preprocess.fit = "crop";
   const at::Tensor tile = prepare(photo, preprocess).tiles;      // (1, 3, S, S)
   const at::Tensor tokens = tokenizer->encode(tile).to(device);  // (1, N)
-  const at::Tensor values = ar::token_log_likelihoods(generator.model, condition, tokens)
+  const at::Tensor values = ar::token_log_likelihoods(generator.model, prompts.given, tokens)
                                 .cpu()
                                 .to(at::kDouble)
                                 .view({config.grid_height, config.grid_width});

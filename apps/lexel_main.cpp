@@ -127,6 +127,12 @@ int main(int argc, char** argv) {
       return programs.train_tokenizer(train.tokenizer);
     }
     if (command == "eval") {
+      if (parsed->get_subcommand("eval")->got_subcommand("spae-fewshot")) {
+        if (eval.fewshot.llm.empty()) eval.fewshot.llm = "data/smollm2-135m-instruct-q4_1.gguf";
+        if (eval.fewshot.word_table.empty())
+          eval.fewshot.word_table = shipped_file("words-llama.safetensors");
+        return programs.eval_fewshot(eval.fewshot);
+      }
       if (parsed->get_subcommand("eval")->got_subcommand("generator")) {
         if (eval.generator.model.empty()) eval.generator.model = default_generator_path();
         if (eval.generator.tokenizer.empty()) eval.generator.tokenizer = default_model_path();

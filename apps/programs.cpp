@@ -56,6 +56,9 @@ const Programs kPrograms = {
     [](const EvalTokenizerOptions& o) {
       return entry<EvalTokenizerOptions, run_eval_tokenizer>("lexel eval tokenizer", o);
     },
+    [](const EvalFewshotOptions& o) {
+      return entry<EvalFewshotOptions, run_eval_fewshot>("lexel eval spae-fewshot", o);
+    },
     [](const EvalGeneratorOptions& o) {
       return entry<EvalGeneratorOptions, run_eval_generator>("lexel eval generator", o);
     },

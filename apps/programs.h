@@ -3,6 +3,7 @@
 #include "apps/bench/options.h"
 #include "apps/data/compose/options.h"
 #include "apps/data/fetch.h"
+#include "apps/eval/fewshot/options.h"
 #include "apps/eval/generator/options.h"
 #include "apps/eval/options.h"
 #include "apps/eval/probe/options.h"
@@ -26,6 +27,7 @@ struct Programs {
   int (*data_list)(const data::FetchOptions&);
   int (*data_compose)(const data::ComposeOptions&);
   int (*eval_tokenizer)(const EvalTokenizerOptions&);
+  int (*eval_fewshot)(const EvalFewshotOptions&);
   int (*eval_generator)(const EvalGeneratorOptions&);
   int (*eval_probe)(const EvalProbeOptions&);
   int (*eval_upsampler)(const EvalUpsamplerOptions&);

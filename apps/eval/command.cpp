@@ -1,6 +1,7 @@
 #include "apps/eval/command.h"
 
 #include "apps/command_line.h"
+#include "apps/eval/fewshot/command.h"
 #include "apps/eval/generator/command.h"
 #include "apps/eval/probe/command.h"
 #include "apps/eval/upsampler/command.h"
@@ -55,6 +56,7 @@ CLI::App* define_eval(CLI::App& lexel, EvalCommands& options) {
   CLI::App* eval = lexel.add_subcommand("eval", "Measure a model on pictures");
   eval->require_subcommand(1);
   define_eval_tokenizer(*eval, options.tokenizer);
+  define_eval_fewshot(*eval, options.fewshot);
   define_eval_generator(*eval, options.generator);
   define_eval_probe(*eval, options.probe);
   define_eval_upsampler(*eval, options.upsampler);

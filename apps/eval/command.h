@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "apps/eval/fewshot/options.h"
 #include "apps/eval/generator/options.h"
 #include "apps/eval/options.h"
 #include "apps/eval/probe/options.h"
@@ -12,6 +13,7 @@ namespace lexel::cli {
 /// What `lexel eval` was asked for: one of them, by the subcommand.
 struct EvalCommands {
   EvalTokenizerOptions tokenizer;
+  EvalFewshotOptions fewshot;
   EvalGeneratorOptions generator;
   EvalProbeOptions probe;
   EvalUpsamplerOptions upsampler;

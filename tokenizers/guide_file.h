@@ -11,9 +11,7 @@ namespace lexel {
 
 /// A guide as a model file of kind "semantic_guide", its frozen eye inside: one file is enough to run, beside the words.
 ///
-/// stored   dtype of the matrices in the file: kFloat, kBFloat16, or kChar: whole numbers of 8 bits ("NAME") with a float32
-///          scale a row ("NAME.scales"); vectors are float32
-/// throws   Error(kUsage) another dtype; Error(kBadData) a tensor that is not finite (named)
+/// stored   as store_parameters has it, and what it throws
 ModelFile guide_file(const spae::DualEncoder& guide, at::ScalarType stored,
                      const std::string& provenance = "{}", const std::string& license = "");
 

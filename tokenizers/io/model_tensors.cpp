@@ -26,12 +26,12 @@ struct Stored {
   at::Tensor scales;  // undefined: `values` are floats
 };
 
-/// matrix   (O, I) float32, contiguous
-/// returns  (O, I) int8 and (O) float32
-Stored to_int8_rows(const at::Tensor& matrix) {
-  const int64_t rows = matrix.size(0), width = matrix.size(1);
-  const Stored result{at::empty({rows, width}, at::kChar), at::empty({rows}, at::kFloat)};
-  const float* const source = matrix.const_data_ptr<float>();
+/// value    (O, ...) float32, contiguous
+/// returns  (O, ...) int8 and (O) float32
+Stored to_int8_rows(const at::Tensor& value) {
+  const int64_t rows = value.size(0), width = value.numel() / std::max<int64_t>(rows, 1);
+  const Stored result{at::empty(value.sizes(), at::kChar), at::empty({rows}, at::kFloat)};
+  const float* const source = value.const_data_ptr<float>();
   int8_t* const values = result.values.mutable_data_ptr<int8_t>();
   float* const scales = result.scales.mutable_data_ptr<float>();
   for (int64_t row = 0; row < rows; ++row) {
@@ -49,8 +49,9 @@ Stored to_int8_rows(const at::Tensor& matrix) {
 at::Tensor widened(const Stored& stored, at::Device device) {
   const at::Tensor floats =
       stored.values.to(device, at::kFloat, /*non_blocking=*/false, /*copy=*/true).contiguous();
-  return stored.scales.defined() ? floats.mul_(stored.scales.to(device, at::kFloat).unsqueeze(1))
-                                 : floats;
+  if (stored.scales.defined())  // the rows are views
+    floats.flatten(1).mul_(stored.scales.to(device, at::kFloat).unsqueeze(1));
+  return floats;
 }
 
 }  // namespace
@@ -66,7 +67,7 @@ std::map<std::string, at::Tensor> store_parameters(const ParameterList& paramete
     at::Tensor& target = tensors[parameter.name];
     target = value.to(value.dim() > 1 && !int8 ? stored : at::kFloat);
     check_finite(target, "", parameter.name);
-    if (int8 && value.dim() == 2) {
+    if (int8 && value.dim() > 1) {
       const Stored rows = to_int8_rows(value);
       target = rows.values;
       tensors[parameter.name + kScales] = rows.scales;
@@ -92,7 +93,7 @@ void read_parameters(const ParameterList& parameters, std::map<std::string, at::
   std::vector<Stored> stored;
   for (const Parameter& parameter : parameters) {
     Stored one{take(parameter.name, parameter.shape), {}};
-    if (one.values.scalar_type() == at::kChar && one.values.dim() == 2) {
+    if (one.values.scalar_type() == at::kChar && one.values.dim() > 1) {
       const std::string scales = parameter.name + kScales;
       one.scales = take(scales, parameter.shape[0]);
       check_floats(one.scales, scales);

@@ -51,16 +51,19 @@ TEST(ModelTensors, WhatHasTwoDimensionsIsRoundedTheRestIsKept) {
                [&] { store_parameters(layer.list(), at::kDouble); });
 }
 
-TEST(ModelTensors, Int8MatricesAreWhatPackedWeightsHold) {
+TEST(ModelTensors, Int8RowsAreWhatPackedWeightsHold) {
   Layer layer;
   const Tensors tensors = store_parameters(layer.list(), at::kChar);
-  EXPECT_EQ(tensors.size(), 4U);
+  EXPECT_EQ(tensors.size(), 5U);
   EXPECT_EQ(tensors.at("weight").scalar_type(), at::kChar);
   EXPECT_EQ(tensors.at("weight.scales").sizes(), at::IntArrayRef({5}));
   const Layer back = read(tensors);
-  EXPECT_TRUE(back.weight.equal(
-      kernels::unpack_weights(kernels::pack_weights(layer.weight, kernels::WeightFormat::kInt8))));
-  EXPECT_TRUE(back.filter.equal(layer.filter));  // no matrix
+  const auto packed = [](const at::Tensor& rows) {
+    return kernels::unpack_weights(kernels::pack_weights(rows, kernels::WeightFormat::kInt8));
+  };
+  EXPECT_TRUE(back.weight.equal(packed(layer.weight)));
+  EXPECT_TRUE(back.filter.flatten(1).equal(packed(layer.filter.flatten(1))));
+  EXPECT_TRUE(back.bias.equal(layer.bias));
 }
 
 TEST(ModelTensors, AModelThatWasReadHasMemoryOfItsOwn) {
@@ -86,8 +89,8 @@ TEST(ModelTensors, WhatDoesNotFitIsNamedAndTakesNoMemory) {
   refused("\"weight\": expected shape [5, 9], got [9, 5]", at::kFloat, [](Tensors& t) {
     t["weight"] = at::ones({9, 5});
   });
-  refused("\"filter\": expected floats, got Char", at::kFloat, [](Tensors& t) {
-    t["filter"] = at::ones({2, 3, 3, 3}, at::kChar);
+  refused("\"filter\": expected floats, got Int", at::kFloat, [](Tensors& t) {
+    t["filter"] = at::ones({2, 3, 3, 3}, at::kInt);
   });
   refused("\"bias\": expected floats, got Char", at::kChar,
           [](Tensors& t) { t["bias"] = at::ones({5}, at::kChar); });

@@ -48,6 +48,15 @@ struct LocalLanguageModel::State {
     return ids;
   }
 
+  // The ids of a text after the prompt.
+  std::vector<int64_t> text_ids(const std::string& text) const {
+    std::vector<int64_t> ids = tokenizer.encode(text);
+    check_arg(!ids.empty(), "ar::LocalLanguageModel",
+              "expected texts after the prompt that have tokens, got one of ", text.size(),
+              " bytes without");
+    return ids;
+  }
+
   // Feeds what is new of a prompt, and leaves the logits of what follows it.
   void read(const std::vector<int64_t>& ids, int64_t room) {
     const auto count = static_cast<int64_t>(ids.size());
@@ -123,7 +132,7 @@ std::vector<TextScore> LocalLanguageModel::score(const std::string& prompt,
   std::vector<std::vector<int64_t>> rows;
   int64_t longest = 0;
   for (const std::string& text : continuations) {
-    rows.push_back(state.tokenizer.encode(text));
+    rows.push_back(state.text_ids(text));
     longest = std::max(longest, static_cast<int64_t>(rows.back().size()));
   }
   state.read(ids, longest);
@@ -158,8 +167,9 @@ int64_t LocalLanguageModel::choose(const std::string& prompt,
   check_texts("choose", prompt, candidates);
   State& state = *state_;
   if (state.candidates != candidates) {
-    state.tree = {};
-    for (const std::string& text : candidates) state.tree.add(state.tokenizer.encode(text));
+    TokenTree fresh;
+    for (const std::string& text : candidates) fresh.add(state.text_ids(text));
+    state.tree = std::move(fresh);
     state.candidates = candidates;
   }
   const TokenTree& tree = state.tree;

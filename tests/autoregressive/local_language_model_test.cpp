@@ -117,6 +117,11 @@ TEST_F(LocalLanguageModelTest, RefusesEmptyAndLongTexts) {
   expect_error(ErrorKind::kUsage, "got an empty one", [&] { model_->choose("a", {""}); });
   expect_error(ErrorKind::kUsage, "expected a prompt of at most 47 tokens, got 60",
                [&] { model_->score(std::string(60, 'x'), {"a"}); });
+  // The vocabulary lacks "<".
+  expect_error(ErrorKind::kUsage, "that have tokens, got one of 1 bytes without", [&] {
+    model_->score("a", {"b", "<"});
+  });
+  expect_error(ErrorKind::kUsage, "that have tokens", [&] { model_->choose("a", {"<", "b"}); });
   CompletionOptions options;
   options.max_tokens = 0;
   expect_error(ErrorKind::kUsage, "max_tokens >= 1", [&] { model_->complete("a", options); });

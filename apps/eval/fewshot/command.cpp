@@ -31,8 +31,10 @@ void define_eval_fewshot(CLI::App& eval, EvalFewshotOptions& options) {
   fewshot->add_option("--output", options.output, "Also write the report as JSON")
       ->option_text("FILE");
   fewshot->add_option("--ways", options.ways, "Classes of an episode; several numbers: each")
+      ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(int64_t{2}, int64_t{20}))
-      ->option_text("N... [2 5]");
+      ->option_text("N,... [2,5]");
   fewshot
       ->add_option("--words-per-picture", options.words_per_picture,
                    "The first so many of a picture's words (5: two layers of a pyramid)")

@@ -78,7 +78,7 @@ int main(int argc, char** argv) {
   train.tokenizer.command = "lexel";  // wherever it lies
   for (int i = 1; i < argc; ++i) train.tokenizer.command += " " + std::string(argv[i]);
   train.generator.task.command = train.detector.task.command = train.upsampler.task.command =
-      train.scorer.task.command = train.tokenizer.command;
+      train.scorer.task.command = train.guide.task.command = train.tokenizer.command;
   CLI::App* parsed = nullptr;
   const auto define = [&](CLI::App& app) {
     parsed = &app;
@@ -121,6 +121,12 @@ int main(int argc, char** argv) {
       if (chosen->got_subcommand("scorer")) {
         if (train.scorer.tokenizer.empty()) train.scorer.tokenizer = default_model_path();
         return programs.train_scorer(train.scorer);
+      }
+      if (chosen->got_subcommand("guide")) {
+        if (train.guide.words.empty()) train.guide.words = shipped_file("words-llama.safetensors");
+        if (train.guide.classes.empty())
+          train.guide.classes = shipped_file("imagenet-classes.safetensors");
+        return programs.train_guide(train.guide);
       }
       if (chosen->got_subcommand("pack")) return programs.train_pack(train.pack);
       if (chosen->got_subcommand("results")) return programs.train_results(train.results);

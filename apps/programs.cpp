@@ -86,6 +86,9 @@ const Programs kPrograms = {
     [](const TrainScorerOptions& o) {
       return entry<TrainScorerOptions, run_train_scorer>("lexel train scorer", o);
     },
+    [](const TrainGuideOptions& o) {
+      return entry<TrainGuideOptions, run_train_guide>("lexel train guide", o);
+    },
     [](const TrainPackOptions& o) {
       return entry<TrainPackOptions, run_train_pack>("lexel train pack", o);
     },

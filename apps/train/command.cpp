@@ -2,6 +2,7 @@
 
 #include "apps/command_line.h"
 #include "apps/train/detector/command.h"
+#include "apps/train/guide/command.h"
 
 namespace lexel::cli {
 
@@ -259,6 +260,7 @@ CLI::App* define_train(CLI::App& lexel, TrainCommands& options) {
   define_train_detector(*train, options.detector);
   define_upsampler(train, options.upsampler);
   define_scorer(train, options.scorer);
+  define_train_guide(*train, options.guide);
   define_pack(train, options.pack);
   define_results(train, options.results);
   return train;

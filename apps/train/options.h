@@ -6,6 +6,7 @@
 
 #include "apps/train/detector/options.h"
 #include "apps/train/generator/options.h"
+#include "apps/train/guide/options.h"
 #include "apps/train/scorer/options.h"
 #include "apps/train/task_options.h"
 #include "apps/train/text/options.h"
@@ -51,6 +52,7 @@ struct TrainCommands {
   TrainDetectorOptions detector;
   TrainUpsamplerOptions upsampler;
   TrainScorerOptions scorer;
+  TrainGuideOptions guide;
   TrainPackOptions pack;
   TrainResultsOptions results;
 };

@@ -13,6 +13,7 @@
 #include "kernels/check.h"
 #include "tokenizers/io/atomic_file.h"
 #include "tokenizers/io/token_file.h"
+#include "tokenizers/io/word_text.h"
 #include "tokenizers/load.h"
 
 namespace lexel::cli {
@@ -26,8 +27,7 @@ class Batcher {
 
   /// tiles   (T, 3, S, S) of picture number `picture`
   void add(size_t picture, const at::Tensor& tiles) {
-    const int64_t tokens = tokenizer_.info().grid_height * tokenizer_.info().grid_width;
-    pictures_[picture].tokens = at::empty({tiles.size(0), tokens}, at::kInt);
+    pictures_[picture].tokens = at::empty({tiles.size(0), tokenizer_.info().tokens()}, at::kInt);
     for (int64_t first = 0; first < tiles.size(0);) {
       const int64_t n = std::min(batch_ - waiting_, tiles.size(0) - first);
       parts_.push_back({picture, first, tiles.narrow(0, first, n)});
@@ -74,14 +74,16 @@ std::string resolve_format(const Img2TokOptions& options) {
   return "safetensors";
 }
 
-void write(const TokenFile& file, const std::string& format, const std::string& output) {
+void write(const TokenFile& file, const TokenizerInfo& info, const std::string& format,
+           const std::string& output) {
   if (format == "safetensors") {
     if (output != "-") return write_token_file(output, file);
     const Spool spool;
     write_token_file(spool.path(), file);
     return spool.empty_to_stdout();
   }
-  const std::string text = format_tokens(file, format);
+  const bool words = format == "text" && !info.words.empty();
+  const std::string text = words ? words_of_tokens(file, info) : format_tokens(file, format);
   output == "-" ? write_stdout(text) : write_file(output, text);
 }
 
@@ -93,6 +95,7 @@ int run_img2tok(const Img2TokOptions& options) {
   const TokenizerInfo& info = tokenizer->info();
 
   TokenFile file = empty_token_file(info);
+  if (options.layers > 0) first_layers(file, options.layers);  // refused before the work
   if (!options.fit.empty()) file.preprocess.fit = options.fit;
 
   std::vector<std::pair<std::string, std::string>> skipped;  // what, why
@@ -122,7 +125,8 @@ int run_img2tok(const Img2TokOptions& options) {
         skipped.empty() ? "no pictures in the inputs"
                         : concat("none of ", skipped.size(),
                                  " pictures could be read; first: ", skipped.front().second));
-  write(file, format, options.output);
+  if (options.layers > 0) file = first_layers(file, options.layers);
+  write(file, info, format, options.output);
   for (const auto& [name, why] : skipped) std::cerr << "img2tok: skipped " << why << "\n";
   if (!skipped.empty()) {
     std::cerr << "img2tok: skipped " << skipped.size() << " of "

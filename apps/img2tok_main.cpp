@@ -19,6 +19,11 @@ int main(int argc, char** argv) {
     app.add_option("--format", options.format, "Form of the output (default: by its extension)")
         ->check(CLI::IsMember({"safetensors", "npy", "json", "text"}))
         ->option_text("safetensors|npy|json|text");
+    app.add_option("--layers", options.layers,
+                   "Only the first layers of a model with layers: --format text --layers 2 prints "
+                   "the first five words")
+        ->check(CLI::Range(int64_t{1}, int64_t{16}))
+        ->option_text("N [all]");
     app.add_option(
            "--fit", options.fit,
            "How a picture of any size meets the model's square: crop the centre, pad, stretch, or "
@@ -36,6 +41,7 @@ int main(int argc, char** argv) {
         "  img2tok photo.jpg photo.tok.safetensors\n"
         "  img2tok --skip-bad --fit tiles holiday/ holiday.tok.safetensors\n"
         "  img2tok --format text cat.png -\n"
+        "  img2tok --model spae.safetensors --layers 2 cat.png words.txt\n"
         "Exit code: 0 done, 1 internal, 2 usage, 3 bad data, 4 input/output, 5 unsupported");
   };
   return run_command_line("img2tok", "[OPTIONS] INPUT... OUTPUT", "Pictures to tokens.", argc, argv,

@@ -12,12 +12,15 @@
 #include "apps/spool.h"
 #include "apps/txt2img/record.h"
 #include "kernels/check.h"
+#include "spae/pyramid.h"
 #include "tokenizers/io/atomic_file.h"
+#include "tokenizers/io/config_json.h"
 #include "tokenizers/io/image.h"
 #include "tokenizers/io/model_file.h"
 #include "tokenizers/io/png_text.h"
 #include "tokenizers/io/safetensors.h"
 #include "tokenizers/io/token_file.h"
+#include "tokenizers/spae_file.h"
 
 namespace lexel::cli {
 namespace {
@@ -77,6 +80,13 @@ Usage usage(const TokenFile& file) {
   return u;
 }
 
+/// "1x1, 2x2, 4x4"
+std::string explain_sides(const std::vector<int64_t>& sides) {
+  std::string out;
+  for (const int64_t side : sides) out += concat(out.empty() ? "" : ", ", side, "x", side);
+  return out;
+}
+
 ordered_json explain_tokens(const std::string& path) {
   const TokenFile file = read_token_file(path);
   const Usage u = usage(file);
@@ -87,6 +97,11 @@ ordered_json explain_tokens(const std::string& path) {
                            p.tokens.numel(), " tokens)"));
   }
   const double bits = std::log2(static_cast<double>(file.codebook_size));
+  const std::string positions = concat(file.grid_height, "x", file.grid_width);
+  const std::string grid = file.layer_sides.empty() ? positions + " tokens"
+                                                    : concat(file.tokens(), " tokens in layers of ",
+                                                             explain_sides(file.layer_sides), " (",
+                                                             positions, " positions)");
   return {
       {"what", "token file"},
       {"pictures", file.pictures.size()},
@@ -94,8 +109,8 @@ ordered_json explain_tokens(const std::string& path) {
       {"tokenizer", concat(file.tokenizer_kind, " (", file.model_name, ")")},
       {"codebook", concat(file.codebook_size, " codes (", std::ceil(bits), " bits a token)")},
       {"codebook fingerprint", file.codebook_fingerprint},
-      {"grid", concat(file.grid_height, "x", file.grid_width, " tokens a tile of ",
-                      file.preprocess.image_size, "x", file.preprocess.image_size, " pixels")},
+      {"grid", concat(grid, " a tile of ", file.preprocess.image_size, "x",
+                      file.preprocess.image_size, " pixels")},
       {"fit", file.preprocess.fit},
       {"codes used", concat(u.used, " (perplexity ", std::llround(u.perplexity), ")")},
       {"first pictures", first},
@@ -121,6 +136,29 @@ ordered_json explain_generator(const ordered_json& config, const ModelFileSummar
   };
 }
 
+/// The pyramid and the first words of a SPAE.
+ordered_json explain_spae(const ModelFileSummary& summary, const std::string& path) {
+  const spae::Config config = spae_config_from_json(summary.file.config, path);
+  const spae::Pyramid pyramid = spae::make_pyramid(spae::numbers("sides", config.sides));
+  std::string tokens, examples;
+  for (int64_t layer = 1; layer <= pyramid.layers(); ++layer) {
+    tokens += concat(tokens.empty() ? "" : ", ", pyramid.tokens(layer));
+  }
+  const SafetensorsFile file(path);
+  check(file.entries().count("words.text") == 1, ErrorKind::kBadData, path,
+        ": tensor \"words.text\" is missing");
+  const std::vector<std::string> words = words_of(file.tensor("words.text"), path);
+  for (size_t k = 0; k < std::min<size_t>(12, words.size()); ++k) {
+    examples += (k == 0 ? "" : " ") + words[k];
+  }
+  return {
+      {"layers", explain_sides(pyramid.sides)},
+      {"tokens after each", tokens},
+      {"words", concat(words.size(), " with codes of ", config.code_width, ": ", examples,
+                       words.size() > 12 ? " ..." : "")},
+  };
+}
+
 ordered_json explain_model(const std::string& path) {
   const ModelFileSummary summary = read_model_file_summary(path);
   int64_t scalars = 0;
@@ -142,6 +180,7 @@ ordered_json explain_model(const std::string& path) {
   if (summary.file.kind == "parti" || summary.file.kind == "vim") {
     out.update(explain_generator(parsed(summary.file.config), summary));
   }
+  if (summary.file.kind == "spae") out.update(explain_spae(summary, path));
   out.update({
       {"size", concat(human_bytes(summary.bytes), ", ", scalars, " numbers in ", stored)},
       {"license", summary.file.license},

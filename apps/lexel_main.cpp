@@ -4,6 +4,7 @@
 #include "apps/eval/command.h"
 #include "apps/programs.h"
 #include "apps/train/command.h"
+#include "apps/words/command.h"
 
 namespace lexel::cli {
 namespace {
@@ -70,6 +71,7 @@ int main(int argc, char** argv) {
   using namespace lexel::cli;
   InfoOptions info;
   HeatmapOptions heatmap;
+  WordsOptions words;
   ImportOptions import;
   lexel::bench::BenchOptions bench;
   DataCommands data;
@@ -88,6 +90,7 @@ int main(int argc, char** argv) {
     define_eval(app, eval);
     define_info(app, info);
     define_heatmap(app, heatmap);
+    define_words(app, words);
     define_import(app, import);
     define_bench(app, bench);
     app.footer(
@@ -162,6 +165,7 @@ int main(int argc, char** argv) {
       if (heatmap.tokenizer.empty()) heatmap.tokenizer = default_model_path();
       return programs.heatmap(heatmap);
     }
+    if (command == "words") return programs.words(words);
     return command == "info" ? programs.info(info) : programs.import(import);
   };
   return run_command_line("lexel", "COMMAND [OPTIONS] ...",

@@ -15,6 +15,7 @@ struct Img2TokOptions {
   std::string model;                // path of a model file
   std::string device = "auto";
   std::string format;   // "safetensors", "npy", "json", "text"; empty: by the extension of output
+  int64_t layers = 0;   // of a pyramid's, from the top; 0: all
   std::string fit;      // "crop", "pad", "stretch", "tiles"; empty: as the model file says
   int64_t batch = 32;   // pictures (tiles) a forward pass
   int64_t threads = 0;  // decode threads; 0: one a core
@@ -23,10 +24,11 @@ struct Img2TokOptions {
 };
 
 struct Tok2ImgOptions {
-  std::string tokens;  // a token file; "-" is stdin
+  std::string tokens;  // a token file, or words as text; "-" is stdin
   std::string output;  // a picture, or a folder for many; empty when only a sheet is wanted
   std::string model;
   std::string device = "auto";
+  int64_t layers = 0;                  // of a pyramid's, from the top; 0: all that are there
   std::string sheet;                   // contact sheet to write; empty: none
   std::vector<std::string> originals;  // pictures to put beside the reconstructions on the sheet
   std::string extension = "png";       // of the pictures in a folder

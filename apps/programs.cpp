@@ -10,6 +10,7 @@
 #include "apps/info.h"
 #include "apps/spool.h"
 #include "apps/tok2img.h"
+#include "apps/words/words.h"
 
 namespace lexel::cli {
 namespace {
@@ -42,6 +43,7 @@ const Programs kPrograms = {
     [](const Tok2ImgOptions& o) { return entry<Tok2ImgOptions, run_tok2img>("tok2img", o); },
     [](const Txt2ImgOptions& o) { return entry<Txt2ImgOptions, run_txt2img>("txt2img", o); },
     [](const HeatmapOptions& o) { return entry<HeatmapOptions, run_heatmap>("lexel heatmap", o); },
+    [](const WordsOptions& o) { return entry<WordsOptions, run_words>("lexel words", o); },
     [](const InfoOptions& o) { return entry<InfoOptions, run_info>("lexel info", o); },
     [](const ImportOptions& o) { return entry<ImportOptions, run_import>("lexel import", o); },
     [](const data::FetchOptions& o) {

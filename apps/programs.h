@@ -11,6 +11,7 @@
 #include "apps/options.h"
 #include "apps/train/options.h"
 #include "apps/txt2img/options.h"
+#include "apps/words/options.h"
 
 namespace lexel::cli {
 
@@ -21,6 +22,7 @@ struct Programs {
   int (*tok2img)(const Tok2ImgOptions&);
   int (*txt2img)(const Txt2ImgOptions&);
   int (*heatmap)(const HeatmapOptions&);
+  int (*words)(const WordsOptions&);
   int (*info)(const InfoOptions&);
   int (*import)(const ImportOptions&);
   int (*data_fetch)(const data::FetchOptions&);

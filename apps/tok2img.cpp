@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <map>
 
 #include "apps/output_names.h"
@@ -12,9 +13,11 @@
 #include "apps/progress.h"
 #include "apps/spool.h"
 #include "kernels/check.h"
+#include "tokenizers/io/atomic_file.h"
 #include "tokenizers/io/contact_sheet.h"
 #include "tokenizers/io/image.h"
 #include "tokenizers/io/token_file.h"
+#include "tokenizers/io/word_text.h"
 #include "tokenizers/load.h"
 
 namespace lexel::cli {
@@ -24,11 +27,37 @@ namespace fs = std::filesystem;
 
 constexpr size_t kMaxSheetPictures = 400;
 
-TokenFile read_tokens(const std::string& path) {
-  if (path != "-") return read_token_file(path);
-  Spool spool;
-  spool.fill_from_stdin();
-  return read_token_file(spool.path());
+constexpr int64_t kMaxTextBytes = int64_t{1} << 28;
+
+/// A token file starts with the length of its header, which fits into it, and "{"; anything else may be words.
+bool is_token_file(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  uint8_t head[9] = {};
+  if (!in.read(reinterpret_cast<char*>(head), sizeof head)) return false;
+  uint64_t length = 0;
+  for (int byte = 7; byte >= 0; --byte) length = length << 8 | head[byte];
+  std::error_code error;
+  const uintmax_t size = fs::file_size(path, error);
+  return !error && head[8] == '{' && length <= size;
+}
+
+/// name   for messages about words
+TokenFile read_tokens(const std::string& path, const std::string& name, const TokenizerInfo& info) {
+  if (info.words.empty() || is_token_file(path)) return read_token_file(path);
+  const std::vector<uint8_t> bytes = read_file(path, kMaxTextBytes);
+  return tokens_of_words(std::string(bytes.begin(), bytes.end()), info, name);
+}
+
+TokenFile read_input(const Tok2ImgOptions& options, const TokenizerInfo& info) {
+  TokenFile file;
+  if (options.tokens == "-") {
+    Spool spool;
+    spool.fill_from_stdin();
+    file = read_tokens(spool.path(), "stdin", info);
+  } else {
+    file = read_tokens(options.tokens, options.tokens, info);
+  }
+  return options.layers == 0 ? file : first_layers(file, options.layers);
 }
 
 /// Decodes in forward passes of at most `batch` tiles.
@@ -116,8 +145,8 @@ void write_sheet(const Tok2ImgOptions& options, const TokenFile& file,
 int run_tok2img(const Tok2ImgOptions& options) {
   check_arg(!options.output.empty() || !options.sheet.empty(), "tok2img",
             "expected OUTPUT or --sheet, got neither");
-  const TokenFile file = read_tokens(options.tokens);
   const auto tokenizer = load_image_tokenizer(options.model, options.device);
+  const TokenFile file = read_input(options, tokenizer->info());
   check_same_tokenizer(file, tokenizer->info());
   const std::vector<std::string> paths = destinations(options, file);
   check_arg(options.sheet.empty() || file.pictures.size() <= kMaxSheetPictures, "--sheet",

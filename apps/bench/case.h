@@ -42,6 +42,7 @@ struct Case {
 
 /// The cases of one kernel on a device, one function a file of cases/. Names with the same meaning on both devices are equal.
 std::vector<Case> codebook_lookup_cases(at::Device device);
+std::vector<Case> pyramid_lookup_cases(at::Device device);
 std::vector<Case> attention_cases(at::Device device);
 std::vector<Case> decode_attention_cases(at::Device device);
 std::vector<Case> linear_decode_cases(at::Device device);

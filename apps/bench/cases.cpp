@@ -10,6 +10,7 @@ namespace {
 
 std::vector<Case> cases_of(const std::string& kernel, at::Device device) {
   if (kernel == "codebook_lookup") return codebook_lookup_cases(device);
+  if (kernel == "pyramid_lookup") return pyramid_lookup_cases(device);
   if (kernel == "attention") return attention_cases(device);
   if (kernel == "decode_attention") return decode_attention_cases(device);
   if (kernel == "linear_decode") return linear_decode_cases(device);

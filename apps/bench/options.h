@@ -8,9 +8,9 @@
 namespace lexel::bench {
 
 /// The kernels that have cases, by the names of their files in kernels/.
-inline constexpr std::array<const char*, 9> kKernelNames = {
-    "codebook_lookup", "attention", "decode_attention", "linear_decode", "sampling",
-    "adamw",           "adafactor", "logit_laplace",    "upfirdn"};
+inline constexpr std::array<const char*, 10> kKernelNames = {
+    "codebook_lookup", "pyramid_lookup", "attention", "decode_attention", "linear_decode",
+    "sampling",        "adamw",          "adafactor", "logit_laplace",    "upfirdn"};
 
 /// What `lexel bench kernels` or `lexel bench generator` was asked for.
 struct BenchOptions {

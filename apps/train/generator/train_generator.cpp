@@ -37,6 +37,8 @@ void check_model(const ar::Config& model, const TokenizerInfo& tokenizer) {
     check(got == expected, ErrorKind::kUsage, "recipe: model.", field, ": expected ", expected,
           ", as ", tokenizer.name, " has, got ", got);
   };
+  check(tokenizer.layer_sides.empty(), ErrorKind::kUnsupported, tokenizer.name,
+        ": a generator draws a grid of tokens, this tokenizer gives layers of words");
   same("grid_height", model.grid_height, tokenizer.grid_height);
   same("grid_width", model.grid_width, tokenizer.grid_width);
   same("codebook_size", model.codebook_size, tokenizer.codebook_size);

@@ -148,17 +148,20 @@ at::Tensor encode(const Model& model, const at::Tensor& images, const at::Tensor
             model.pyramid.layers(), " layers, got ", layers);
   const at::NoGradGuard no_grad;
   const QuantizerRule rule = quantizer_rule(model.config.quantizer);
-  const auto ids_of_part = [&](const at::Tensor& pictures, const at::Tensor& known) {
-    const auto latents = encode_latents(model, pictures, known, at::kFloat);
-    return quantize_ids(model.pyramid, rule, latents, model.codebook.codes, layers);
-  };
-  if (!images.is_cpu()) return ids_of_part(images, features);
-  const auto ids = at::empty({images.size(0), model.pyramid.tokens(layers)}, at::kLong);
-  for_each_picture(images.size(0), [&](int64_t k) {
-    ids.narrow(0, k, 1).copy_(ids_of_part(
-        images.narrow(0, k, 1), features.defined() ? features.narrow(0, k, 1) : features));
-  });
-  return ids;
+  at::Tensor latents;  // (B, P, D)
+  if (images.is_cpu()) {
+    const int64_t positions = model.pyramid.grid() * model.pyramid.grid();
+    latents = at::empty({images.size(0), positions, model.config.code_width}, at::kFloat);
+    for_each_picture(images.size(0), [&](int64_t k) {
+      const at::Tensor known = features.defined() ? features.narrow(0, k, 1) : features;
+      latents.narrow(0, k, 1).copy_(
+          encode_latents(model, images.narrow(0, k, 1), known, at::kFloat));
+    });
+  } else {
+    latents = encode_latents(model, images, features, at::kFloat);
+  }
+  // All pictures in one look-up, which promises each picture its own result.
+  return quantize_ids(model.pyramid, rule, latents, model.codebook.codes, layers);
 }
 
 at::Tensor decode(const Model& model, const at::Tensor& ids) {

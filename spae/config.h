@@ -103,7 +103,7 @@ void validate(const Config& config);
 Config spae_6();
 Config spae_8();
 
-/// The model for assets/: six layers, the transformer body on 64 patches of 16 pixels, 2.9 M parameters.
+/// The model for assets/: six layers, the transformer body on 64 patches of 16 pixels, 3.0 M parameters.
 Config spae_128();
 
 /// The names that preset() knows.

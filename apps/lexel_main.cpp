@@ -80,7 +80,8 @@ int main(int argc, char** argv) {
   train.tokenizer.command = "lexel";  // wherever it lies
   for (int i = 1; i < argc; ++i) train.tokenizer.command += " " + std::string(argv[i]);
   train.generator.task.command = train.detector.task.command = train.upsampler.task.command =
-      train.scorer.task.command = train.guide.task.command = train.tokenizer.command;
+      train.scorer.task.command = train.guide.task.command = train.spae.task.command =
+          train.tokenizer.command;
   CLI::App* parsed = nullptr;
   const auto define = [&](CLI::App& app) {
     parsed = &app;
@@ -130,6 +131,10 @@ int main(int argc, char** argv) {
         if (train.guide.classes.empty())
           train.guide.classes = shipped_file("imagenet-classes.safetensors");
         return programs.train_guide(train.guide);
+      }
+      if (chosen->got_subcommand("spae")) {
+        if (train.spae.words.empty()) train.spae.words = shipped_file("words-llama.safetensors");
+        return programs.train_spae(train.spae);
       }
       if (chosen->got_subcommand("pack")) return programs.train_pack(train.pack);
       if (chosen->got_subcommand("results")) return programs.train_results(train.results);

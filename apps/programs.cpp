@@ -91,6 +91,9 @@ const Programs kPrograms = {
     [](const TrainGuideOptions& o) {
       return entry<TrainGuideOptions, run_train_guide>("lexel train guide", o);
     },
+    [](const TrainSpaeOptions& o) {
+      return entry<TrainSpaeOptions, run_train_spae>("lexel train spae", o);
+    },
     [](const TrainPackOptions& o) {
       return entry<TrainPackOptions, run_train_pack>("lexel train pack", o);
     },

@@ -40,6 +40,7 @@ struct Programs {
   int (*train_upsampler)(const TrainUpsamplerOptions&);
   int (*train_scorer)(const TrainScorerOptions&);
   int (*train_guide)(const TrainGuideOptions&);
+  int (*train_spae)(const TrainSpaeOptions&);
   int (*train_pack)(const TrainPackOptions&);
   int (*train_results)(const TrainResultsOptions&);
 };

@@ -3,6 +3,7 @@
 #include "apps/command_line.h"
 #include "apps/train/detector/command.h"
 #include "apps/train/guide/command.h"
+#include "apps/train/spae/command.h"
 
 namespace lexel::cli {
 
@@ -261,6 +262,7 @@ CLI::App* define_train(CLI::App& lexel, TrainCommands& options) {
   define_upsampler(train, options.upsampler);
   define_scorer(train, options.scorer);
   define_train_guide(*train, options.guide);
+  define_train_spae(*train, options.spae);
   define_pack(train, options.pack);
   define_results(train, options.results);
   return train;

@@ -8,6 +8,7 @@
 #include "apps/train/generator/options.h"
 #include "apps/train/guide/options.h"
 #include "apps/train/scorer/options.h"
+#include "apps/train/spae/options.h"
 #include "apps/train/task_options.h"
 #include "apps/train/text/options.h"
 #include "apps/train/upsampler/options.h"
@@ -53,6 +54,7 @@ struct TrainCommands {
   TrainUpsamplerOptions upsampler;
   TrainScorerOptions scorer;
   TrainGuideOptions guide;
+  TrainSpaeOptions spae;
   TrainPackOptions pack;
   TrainResultsOptions results;
 };

@@ -13,7 +13,7 @@ programs := $(build)/lib/liblexel_programs.so
 model := assets/lexel-128.safetensors
 generator := assets/parti-128.safetensors
 pictures := $(wildcard assets/pictures/*)
-demo_caption := a red fish above a house on a blue background
+demo_caption := a big panda on a blue background
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-data build gpu-bundle gpu-kernels-bundle gpu-status setup format tidy bench clean
@@ -21,9 +21,9 @@ demo_caption := a red fish above a house on a blue background
 help:  ## what each command does
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 26
 
-demo: demo/sheet.png demo/fish.png  ## pictures of assets/ to tokens and back, on one contact sheet; a picture drawn from a caption
+demo: demo/sheet.png demo/panda.png  ## pictures of assets/ to tokens and back, on one contact sheet; a picture drawn from a caption
 	@echo "original | reconstruction: $(CURDIR)/demo/sheet.png"
-	@echo 'drawn from "$(demo_caption)": $(CURDIR)/demo/fish.png'
+	@echo 'drawn from "$(demo_caption)": $(CURDIR)/demo/panda.png'
 
 test: setup test-data $(build)/build.ninja  ## build everything, run all tests
 	@$(cmake_build) --target all all_verify_interface_header_sets
@@ -72,7 +72,7 @@ demo/sheet.png: $(programs) $(model) $(pictures)
 	$(build)/bin/img2tok --model $(model) $(pictures) demo/pictures.tok.safetensors
 	$(build)/bin/tok2img --model $(model) demo/pictures.tok.safetensors demo/back --sheet $@ --originals $(pictures)
 
-demo/fish.png: $(programs) $(generator) $(model)
+demo/panda.png: $(programs) $(generator) $(model)
 	@mkdir -p demo
 	$(build)/bin/txt2img --model $(generator) --tokenizer $(model) "$(demo_caption)" --seed 0 -o $@
 

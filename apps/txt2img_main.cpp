@@ -5,10 +5,11 @@ namespace lexel::cli {
 namespace {
 
 void define_inputs(CLI::App& app, Txt2ImgOptions& options) {
-  CLI::Option* captions = app.add_option("captions", options.captions,
-                                         "What to draw, each in quotes; - reads stdin, one a line. Of a "
-                                         "generator of classes: their numbers")
-                              ->option_text("CAPTION...");
+  CLI::Option* captions =
+      app.add_option("captions", options.captions,
+                     "What to draw, each in quotes; - reads stdin, one a line. Of a "
+                     "generator of classes: their numbers")
+          ->option_text("CAPTION...");
   CLI::Option* prompts =
       app.add_option("--prompts", options.prompts, "File with one caption a line")
           ->excludes(captions)

@@ -28,11 +28,11 @@ struct Txt2ImgOptions {
 
   int64_t count = 1;  // pictures a caption
   uint64_t seed = 0;
-  double guidance = 2.0;
+  double guidance = 1.5;
   std::string schedule = "constant";  // "constant" or "cosine"
   double temperature = 1.0;
   int64_t top_k = 0;
-  double top_p = 1.0;
+  double top_p = 0.95;
 
   int64_t rerank = 1;   // candidates a picture
   std::string scorer;   // model that ranks them

@@ -21,11 +21,11 @@ struct EvalGeneratorOptions {
   // Of the composer. Not 1: recipes train on scenes of seed 1 and keep the weights that do best on held-out ones of it.
   uint64_t scene_seed = 2;
 
-  double guidance = 2.0;
+  double guidance = 1.5;
   std::string schedule = "constant";  // or "cosine"
   double temperature = 1.0;
   int64_t top_k = 0;
-  double top_p = 1.0;
+  double top_p = 0.95;
   uint64_t seed = 0;
   int64_t rerank = 1;  // candidates a picture
   std::string scorer;  // that ranks them

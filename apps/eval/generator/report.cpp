@@ -25,12 +25,30 @@ Json to_json(const Tally& tally) {
   return json;
 }
 
-std::array<Tally, kClaims> judged(const SceneSet& set, const std::vector<Sight>& sights,
-                                  const data::ThingSizes& sizes) {
+std::array<Tally, kClaims> judged(const std::vector<data::Truth>& truths,
+                                  const std::vector<Sight>& sights, const data::ThingSizes& sizes) {
   std::vector<Verdict> verdicts;
-  for (size_t i = 0; i < sights.size(); ++i)
-    verdicts.push_back(judge(set.truths[i], sights[i], sizes));
+  for (size_t i = 0; i < sights.size(); ++i) verdicts.push_back(judge(truths[i], sights[i], sizes));
   return tally(verdicts);
+}
+
+Json claims_of(const std::vector<data::Truth>& truths, const Sights& sights,
+               const data::ThingSizes& sizes) {
+  const auto drawn = judged(truths, sights.drawn, sizes),
+             composed = judged(truths, sights.composed, sizes),
+             decoded = judged(truths, sights.decoded, sizes),
+             chance = tally_shuffled(truths, sights.drawn, sizes, kShuffles);
+  Json claims = Json::object();
+  for (size_t i = 0; i < kClaims; ++i) {
+    if (drawn[i].made == 0) continue;
+    Json entry = to_json(drawn[i]);
+    entry["ceiling, composed"] = to_json(composed[i]);
+    entry["ceiling, decoded"] = to_json(decoded[i]);
+    const double made = static_cast<double>(std::max<int64_t>(1, chance[i].made));
+    entry["chance"] = static_cast<double>(chance[i].held) / made;
+    claims[name_of(static_cast<Claim>(i))] = std::move(entry);
+  }
+  return claims;
 }
 
 /// A resample repeats pictures, which makes the distance larger: the interval's width says how much chance there
@@ -69,19 +87,23 @@ std::string row(const std::string& name, const std::vector<std::string>& cells) 
 }  // namespace
 
 Json caption_match(const SceneSet& set, const Sights& sights, const data::ThingSizes& sizes) {
-  const auto drawn = judged(set, sights.drawn, sizes),
-             composed = judged(set, sights.composed, sizes),
-             decoded = judged(set, sights.decoded, sizes),
-             chance = tally_shuffled(set.truths, sights.drawn, sizes, kShuffles);
-  Json claims = Json::object();
-  for (size_t i = 0; i < kClaims; ++i) {
-    if (drawn[i].made == 0) continue;
-    Json entry = to_json(drawn[i]);
-    entry["ceiling, composed"] = to_json(composed[i]);
-    entry["ceiling, decoded"] = to_json(decoded[i]);
-    const double made = static_cast<double>(std::max<int64_t>(1, chance[i].made));
-    entry["chance"] = static_cast<double>(chance[i].held) / made;
-    claims[name_of(static_cast<Claim>(i))] = std::move(entry);
+  Json claims = claims_of(set.truths, sights, sizes);
+  // A thing alone: a sentence that is new, or a thing that no training scene shows alone, are not the same difficulty.
+  for (const data::HeldOut reason : {data::HeldOut::kWording, data::HeldOut::kCount}) {
+    std::vector<data::Truth> truths;
+    Sights some;
+    for (size_t i = 0; i < set.truths.size(); ++i) {
+      if (set.truths[i].held_out != reason || set.truths[i].kind != data::SceneKind::kSingle)
+        continue;
+      truths.push_back(set.truths[i]);
+      some.composed.push_back(sights.composed[i]);
+      some.decoded.push_back(sights.decoded[i]);
+      some.drawn.push_back(sights.drawn[i]);
+    }
+    if (truths.empty()) continue;
+    const bool wording = reason == data::HeldOut::kWording;
+    claims[wording ? "one thing in a new sentence" : "one thing never seen alone"] =
+        claims_of(truths, some, sizes)[name_of(Claim::kSingle)];
   }
   return claims;
 }

@@ -21,7 +21,8 @@ struct Sights {
 };
 
 /// For each claim: the drawn pictures' share with its Wilson interval, beside the detector's own share on true
-/// scenes (the ceiling) and that of other captions (chance).
+/// scenes (the ceiling) and that of other captions (chance). Presence of one thing also by what is held out: the
+/// sentence, or the thing alone.
 Json caption_match(const SceneSet& set, const Sights& sights, const data::ThingSizes& sizes);
 
 /// Frechet distance of two feature sets of one size with a bootstrap interval over pairs, centred on the estimate.

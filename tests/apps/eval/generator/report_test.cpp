@@ -32,7 +32,13 @@ TEST(Report, CaptionMatchStandsBesideCeilingAndChance) {
     sights.decoded.push_back(seen(std::string(name) == "pig" ? "dog" : name));
     sights.drawn.push_back(seen(name[0] == 'c' ? name : "cat"));  // draws too many cats
   }
+  set.truths[0].held_out = set.truths[1].held_out = data::HeldOut::kWording;
+  set.truths[2].held_out = data::HeldOut::kCount;
   const Json match = caption_match(set, sights, {});
+  EXPECT_EQ(match["one thing in a new sentence"]["of"], 2);
+  EXPECT_DOUBLE_EQ(match["one thing in a new sentence"]["value"], 0.5);  // the dog is missing
+  EXPECT_EQ(match["one thing never seen alone"]["of"], 1);
+  EXPECT_DOUBLE_EQ(match["one thing never seen alone"]["value"], 1.0);
   const Json& one = match["presence, one thing"];
   EXPECT_DOUBLE_EQ(one["value"], 0.5);
   EXPECT_EQ(one["of"], 4);

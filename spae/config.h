@@ -53,16 +53,6 @@ struct Config {
 /// Calls visitor(name, field) once for each field, nested names dotted ("vit.encoder.depth").
 template <class AnyConfig, class Visitor>
 void visit_fields(AnyConfig& c, Visitor&& visitor) {
-  const auto visit_stack = [&visitor](const std::string& prefix, auto& stack) {
-    visitor(prefix + ".depth", stack.depth);
-    visitor(prefix + ".width", stack.width);
-    visitor(prefix + ".heads", stack.heads);
-    visitor(prefix + ".head_width", stack.head_width);
-    visitor(prefix + ".hidden", stack.hidden);
-    visitor(prefix + ".activation", stack.activation);
-    visitor(prefix + ".qkv_bias", stack.qkv_bias);
-    visitor(prefix + ".tanh_head", stack.tanh_head);
-  };
   visitor(std::string("image_size"), c.image_size);
   visitor(std::string("sides"), c.sides);
   visitor(std::string("num_words"), c.num_words);
@@ -76,8 +66,8 @@ void visit_fields(AnyConfig& c, Visitor&& visitor) {
   visitor(std::string("cnn.blocks"), c.cnn.blocks);
   visitor(std::string("cnn.groups"), c.cnn.groups);
   visitor(std::string("vit.patch_size"), c.vit.patch_size);
-  visit_stack("vit.encoder", c.vit.encoder);
-  visit_stack("vit.decoder", c.vit.decoder);
+  vqgan::visit_stack("vit.encoder", c.vit.encoder, visitor);
+  vqgan::visit_stack("vit.decoder", c.vit.decoder, visitor);
   visitor(std::string("vit.conv_stride"), c.vit.conv_stride);
   visitor(std::string("vit.stem_width"), c.vit.stem_width);
   visitor(std::string("vit.stem_depth"), c.vit.stem_depth);

@@ -39,24 +39,27 @@ struct Config {
   int64_t refine_depth = 0;  // its residual blocks
 };
 
+/// The fields of a stack of blocks, named "<prefix>.depth" and so on: for every config that holds one.
+template <class AnyStack, class Visitor>
+void visit_stack(const std::string& prefix, AnyStack& stack, Visitor&& visitor) {
+  visitor(prefix + ".depth", stack.depth);
+  visitor(prefix + ".width", stack.width);
+  visitor(prefix + ".heads", stack.heads);
+  visitor(prefix + ".head_width", stack.head_width);
+  visitor(prefix + ".hidden", stack.hidden);
+  visitor(prefix + ".activation", stack.activation);
+  visitor(prefix + ".qkv_bias", stack.qkv_bias);
+  visitor(prefix + ".tanh_head", stack.tanh_head);
+}
+
 /// Calls visitor(name, field) once for each field, nested names dotted ("encoder.depth"). JSON,
 /// printing and comparison are written on top of this list.
 template <class AnyConfig, class Visitor>
 void visit_fields(AnyConfig& c, Visitor&& visitor) {
-  const auto visit_stack = [&visitor](const std::string& prefix, auto& stack) {
-    visitor(prefix + ".depth", stack.depth);
-    visitor(prefix + ".width", stack.width);
-    visitor(prefix + ".heads", stack.heads);
-    visitor(prefix + ".head_width", stack.head_width);
-    visitor(prefix + ".hidden", stack.hidden);
-    visitor(prefix + ".activation", stack.activation);
-    visitor(prefix + ".qkv_bias", stack.qkv_bias);
-    visitor(prefix + ".tanh_head", stack.tanh_head);
-  };
   visitor(std::string("image_size"), c.image_size);
   visitor(std::string("patch_size"), c.patch_size);
-  visit_stack("encoder", c.encoder);
-  visit_stack("decoder", c.decoder);
+  visit_stack("encoder", c.encoder, visitor);
+  visit_stack("decoder", c.decoder, visitor);
   visitor(std::string("codebook_size"), c.codebook_size);
   visitor(std::string("code_width"), c.code_width);
   visitor(std::string("normalize_codes"), c.normalize_codes);

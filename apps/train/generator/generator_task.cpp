@@ -8,6 +8,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "apps/train/generator/caption_noise.h"
 #include "apps/train/generator/chosen_places.h"
 #include "apps/train/generator/token_noise.h"
 #include "apps/train/recipe_fields.h"
@@ -37,6 +38,7 @@ struct Mean {
 GeneratorTask::GeneratorTask(const GeneratorRecipe& recipe, const GeneratorData& data,
                              const Options& options, const at::Tensor& codes, ar::Model* from)
     : recipe_(recipe),
+      noise_captions_(parse_curve(recipe.noise_captions, "noise_captions")),
       noise_most_(parse_curve(recipe.noise_most, "noise_most")),
       noise_blind_(parse_curve(recipe.noise_blind, "noise_blind")),
       places_(parse_curve(recipe.places, "places")),
@@ -136,13 +138,17 @@ TaskLoss GeneratorTask::loss(int64_t number, double progress) {
   const int64_t first = number * recipe_.schedule.batch;
   const at::Tensor seen =
       noisy_tokens(batch.tokens, recipe_.model.codebook_size, noise, options.seed, first);
+  const ar::Condition read = data_.text
+                                 ? noisy_captions(batch.condition, *data_.text,
+                                                  noise_captions_.at(progress), options.seed, first)
+                                 : batch.condition;
   const int64_t all = batch.tokens.size(1);
   const auto count = std::max<int64_t>(1, std::llround(places_.at(progress) * double(all)));
   at::Tensor places;
   if (count < all)
     places = chosen_places(batch.tokens, count, options.seed, first).to(options_.device);
-  return {ar::token_loss(model_, on_device(batch.condition), batch.tokens.to(options_.device),
-                         options, seen.to(options_.device), places),
+  return {ar::token_loss(model_, on_device(read), batch.tokens.to(options_.device), options,
+                         seen.to(options_.device), places),
           {}};
 }
 

@@ -66,7 +66,7 @@ class GeneratorTask : public Task {
   }
 
   GeneratorRecipe recipe_;
-  Curve noise_most_, noise_blind_, places_;
+  Curve noise_captions_, noise_most_, noise_blind_, places_;
   const GeneratorData& data_;
   Options options_;
   ar::Model model_;

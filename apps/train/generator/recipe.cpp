@@ -15,9 +15,11 @@ void validate(const GeneratorRecipe& r) {
   };
   require(r.dropout >= 0 && r.dropout < 1, "dropout", "0..1 (below 1)", r.dropout);
   require(r.caption_drop >= 0 && r.caption_drop <= 1, "caption_drop", "0..1", r.caption_drop);
-  for (const auto& [field, text] : {std::pair<const char*, std::string>("noise_most", r.noise_most),
-                                    {"noise_blind", r.noise_blind},
-                                    {"places", r.places}}) {
+  for (const auto& [field, text] :
+       {std::pair<const char*, std::string>("noise_captions", r.noise_captions),
+        {"noise_most", r.noise_most},
+        {"noise_blind", r.noise_blind},
+        {"places", r.places}}) {
     for (const auto& [progress, share] : parse_curve(text, field).points) {
       require(share >= 0 && share <= 1, field, "shares 0..1", share);
     }

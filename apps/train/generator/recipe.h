@@ -18,6 +18,8 @@ struct GeneratorRecipe {
   double dropout = 0.1;  // of embeddings, attention and feed-forward outputs
   double caption_drop =
       0.1;  // share of samples without their caption (or class): what guidance needs
+  std::string noise_captions =
+      "0";  // curve over progress: share of captions with stray pieces, see caption_noise.h
   std::string noise_most = "0";   // curve over progress: see TokenNoise
   std::string noise_blind = "0";  // likewise
   std::string places =
@@ -56,6 +58,7 @@ void visit_fields(AnyRecipe& r, Visitor&& visitor) {
   };
   visit("dropout", r.dropout);
   visit("caption_drop", r.caption_drop);
+  visit("noise_captions", r.noise_captions);
   visit("noise_most", r.noise_most);
   visit("noise_blind", r.noise_blind);
   visit("places", r.places);

@@ -136,6 +136,7 @@ TEST_F(TrainGenerator, FromStartsWithTheWeightsOfAnotherRun) {
   const std::string text = std::exchange(options_.text, "");
   recipe_.schedule.steps = 1;
   recipe_.model.depth += 1;  // the file's sizes count
+  recipe_.noise_captions = "0.5";
   recipe_.noise_most = "0:0.5 1:0.1";
   recipe_.noise_blind = "0.5";
   run("second");

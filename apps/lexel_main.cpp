@@ -158,6 +158,10 @@ int main(int argc, char** argv) {
         if (eval.probe.tokenizer.empty()) eval.probe.tokenizer = default_model_path();
         return programs.eval_probe(eval.probe);
       }
+      if (parsed->get_subcommand("eval")->got_subcommand("spae")) {
+        if (eval.spae.words.empty()) eval.spae.words = shipped_file("words-llama.safetensors");
+        return programs.eval_spae(eval.spae);
+      }
       if (parsed->get_subcommand("eval")->got_subcommand("upsampler")) {
         if (eval.upsampler.model.empty()) eval.upsampler.model = default_model_path();
         return programs.eval_upsampler(eval.upsampler);

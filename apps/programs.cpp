@@ -67,6 +67,9 @@ const Programs kPrograms = {
     [](const EvalProbeOptions& o) {
       return entry<EvalProbeOptions, run_eval_probe>("lexel eval probe", o);
     },
+    [](const EvalSpaeOptions& o) {
+      return entry<EvalSpaeOptions, run_eval_spae>("lexel eval spae", o);
+    },
     [](const EvalUpsamplerOptions& o) {
       return entry<EvalUpsamplerOptions, run_eval_upsampler>("lexel eval upsampler", o);
     },

@@ -7,6 +7,7 @@
 #include "apps/eval/generator/options.h"
 #include "apps/eval/options.h"
 #include "apps/eval/probe/options.h"
+#include "apps/eval/spae/options.h"
 #include "apps/eval/upsampler/options.h"
 #include "apps/options.h"
 #include "apps/train/options.h"
@@ -32,6 +33,7 @@ struct Programs {
   int (*eval_fewshot)(const EvalFewshotOptions&);
   int (*eval_generator)(const EvalGeneratorOptions&);
   int (*eval_probe)(const EvalProbeOptions&);
+  int (*eval_spae)(const EvalSpaeOptions&);
   int (*eval_upsampler)(const EvalUpsamplerOptions&);
   int (*train_tokenizer)(const TrainOptions&);
   int (*train_text)(const TrainTextOptions&);

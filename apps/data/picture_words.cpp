@@ -71,6 +71,12 @@ std::string folders_of(const std::string& source) {
   return "";
 }
 
+/// What a clip art file is called first: "monkey_head_nicu_01.png" gives "monkey". Authors and numbers come last.
+std::string first_word_of_file(const std::string& source) {
+  const std::vector<std::string> words = letter_words(source.substr(source.rfind('/') + 1));
+  return words.empty() ? "" : words.front();
+}
+
 std::string text_of(const nlohmann::json& object, const char* key) {
   const auto found = object.find(key);
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
@@ -122,24 +128,24 @@ PictureWords WordFinder::words_of(const std::string& json) const {
   if (caption.find("skin tone") != std::string::npos) return result;
   Rows near, others;
   add(caption, result.names, near);
+  if (kind == "clip art") add(first_word_of_file(source), result.names, near);
   if (const auto keywords = about.find("keywords");
       keywords != about.end() && keywords->is_array()) {
     for (const nlohmann::json& keyword : *keywords)
       if (keyword.is_string()) add(keyword.get<std::string>(), others, others);
   }
   add(folders_of(source), others, others);
-  // What the caption names in a word of another vocabulary counts as a keyword; the nearest word stands for its name.
-  if (result.names.empty() && !near.empty()) result.names.push_back(near.front());
+  // What the caption names in a word of another vocabulary counts as keywords.
   others.insert(others.begin(), near.begin(), near.end());
   for (const int64_t row : others)
     if (!contains(result.names, row) && !contains(result.others, row)) result.others.push_back(row);
-  if (result.names.empty()) return PictureWords();
+  if (source.find(kProgramIcons) != std::string::npos) result.weight = kProgramIconWeight;
+  if (result.names.empty()) return result;
   std::set<std::string> sorted;
   for (const int64_t row : result.names) sorted.insert(words_[static_cast<size_t>(row)]);
   for (const std::string& word : sorted)
     result.subject += (result.subject.empty() ? "" : " ") + word;
   result.held_out = is_held_out_subject(result.subject);
-  if (source.find(kProgramIcons) != std::string::npos) result.weight = kProgramIconWeight;
   return result;
 }
 

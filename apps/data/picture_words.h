@@ -11,7 +11,8 @@ namespace lexel::data {
 
 /// What a captioned picture shows, as rows of a word table.
 struct PictureWords {
-  std::vector<int64_t> names;  // words of the caption, in its order, each once
+  std::vector<int64_t>
+      names;  // words of the caption, in its order, each once; none: it has words of other vocabularies
   std::vector<int64_t>
       others;  // of keywords and folders, and stand-ins for what the table lacks; none of `names`
   std::string subject;    // the names' words, sorted: what is held out together
@@ -26,8 +27,9 @@ class WordFinder {
   explicit WordFinder(const WordTableFile& file);
 
   /// Words of a picture by the JSON that lies beside it (lexel data fetch). Captions of drawings and emoji name what is
-  /// seen; other kinds, skin tones and captions without a word of the table give no `names`. Plurals are taken as their
-  /// singulars where the table has these, articles and the like are left out.
+  /// seen, and so does the first word of a clip art's file name; other kinds and skin tones give nothing. Plurals are taken as their singulars where the table has these, articles
+  /// and the like are left out. A picture without a name has no subject and is never held out: the words that stand in for
+  /// "leopard" are good enough to learn from, not to judge by.
   ///
   /// json     text of the object; its "kind", "caption", "keywords" and "source" count
   /// throws   Error(kBadData) when it is no JSON object

@@ -4,6 +4,7 @@
 #include "apps/eval/fewshot/command.h"
 #include "apps/eval/generator/command.h"
 #include "apps/eval/probe/command.h"
+#include "apps/eval/spae/command.h"
 #include "apps/eval/upsampler/command.h"
 
 namespace lexel::cli {
@@ -59,6 +60,7 @@ CLI::App* define_eval(CLI::App& lexel, EvalCommands& options) {
   define_eval_fewshot(*eval, options.fewshot);
   define_eval_generator(*eval, options.generator);
   define_eval_probe(*eval, options.probe);
+  define_eval_spae(*eval, options.spae);
   define_eval_upsampler(*eval, options.upsampler);
   return eval;
 }

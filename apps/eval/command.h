@@ -6,6 +6,7 @@
 #include "apps/eval/generator/options.h"
 #include "apps/eval/options.h"
 #include "apps/eval/probe/options.h"
+#include "apps/eval/spae/options.h"
 #include "apps/eval/upsampler/options.h"
 
 namespace lexel::cli {
@@ -16,6 +17,7 @@ struct EvalCommands {
   EvalFewshotOptions fewshot;
   EvalGeneratorOptions generator;
   EvalProbeOptions probe;
+  EvalSpaeOptions spae;
   EvalUpsamplerOptions upsampler;
 };
 

@@ -4,6 +4,7 @@
 #include <ATen/ops/full.h>
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -24,6 +25,15 @@ constexpr double kLeastCut = 0.35;   // of a photo's shorter side
 std::string field(const nlohmann::json& about, const char* key) {
   const auto found = about.find(key);
   return found != about.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+/// Keeps the first `most` pictures of each subject: of one there are eighty drawings, of most a few.
+void thin_out_subjects(std::vector<PictureBytes>& pictures, const data::WordFinder& words,
+                       int64_t most) {
+  std::map<std::string, int64_t> seen;
+  std::erase_if(pictures, [&](const PictureBytes& picture) {
+    return ++seen[words.words_of(picture.json).subject] > most;
+  });
 }
 
 /// Keeps `most` pictures, spread over the list.
@@ -109,7 +119,7 @@ WordPictures::WordPictures(const Options& options, const data::WordFinder& words
       continue;
     }
     const data::PictureWords found = words.words_of(picture.json);
-    if (found.names.empty()) continue;
+    if (found.names.empty() && found.others.empty()) continue;
     if (found.held_out) {
       if (found.weight == 1.0) held_out_drawings.push_back(std::move(picture));
     } else if (!kept_apart) {
@@ -119,6 +129,7 @@ WordPictures::WordPictures(const Options& options, const data::WordFinder& words
   check(!drawings.empty() && !held_out_drawings.empty(), ErrorKind::kUsage, "expected captioned ",
         "drawings to train on and held-out ones (lexel data fetch emoji openclipart), got ",
         drawings.size(), " and ", held_out_drawings.size());
+  thin_out_subjects(held_out_drawings, words, options.of_subject);
   thin_out(held_out_drawings, options.held_out);
   thin_out(held_out_photos, options.held_out);
   const auto keep = [&](std::vector<PictureBytes>& from, bool captioned, List& to) {
@@ -149,6 +160,10 @@ const data::PictureWords& WordPictures::words_of_held_out(int64_t drawing) const
 
 const std::string& WordPictures::name_of_drawing(int64_t number) const {
   return drawings_[static_cast<size_t>(number)].name;
+}
+
+const std::string& WordPictures::name_of_held_out(int64_t drawing) const {
+  return held_out_drawings_[static_cast<size_t>(drawing)].name;
 }
 
 const std::string& WordPictures::name_of_photo(int64_t number) const {

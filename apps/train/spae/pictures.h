@@ -27,7 +27,7 @@ struct WordPicture {
 /// What a guide and SPAE learn from: drawings whose caption names something, and photos.
 ///
 /// A tenth of the subjects is held out, whichever set a drawing is from; drawings that `lexel data fetch` keeps for evaluations
-/// are held out or left out. Photos are held out as their json says. Everything is a function of seed and numbers, from any
+/// are held out or left out. Few of a subject are taken, so that no one subject decides what is measured. Photos are held out as their json says. Everything is a function of seed and numbers, from any
 /// thread.
 class WordPictures {
  public:
@@ -36,6 +36,7 @@ class WordPictures {
     int64_t image_size = 128;         // pixels, square
     uint64_t seed = 1;
     int64_t held_out = 1000;  // most of each held-out list, spread over it
+    int64_t of_subject = 4;   // most held-out drawings that show the same
   };
 
   /// Reads all files; nothing is decoded yet.
@@ -49,6 +50,7 @@ class WordPictures {
   const data::PictureWords& words_of(int64_t drawing) const;
   const data::PictureWords& words_of_held_out(int64_t drawing) const;
   const std::string& name_of_drawing(int64_t number) const;
+  const std::string& name_of_held_out(int64_t drawing) const;
   const std::string& name_of_photo(int64_t number) const;
 
   // (3, S, S) float32 in [0, 1]. View 0 is the plain one: a drawing as large as it fits, on white; a photo's middle square.

@@ -55,6 +55,13 @@ TEST_F(PictureWordsTest, PluralsAreSingularsAndEmptyWordsAreLeftOut) {
   EXPECT_THAT(spelt(finder.words_of(about("clip art", "glasses")).names), ElementsAre("glass"));
 }
 
+TEST_F(PictureWordsTest, AClipArtsFileNameBeginsWithWhatItShows) {
+  const PictureWords words = finder.words_of(about("clip art", "animal", {}, "p/Cat_face_01.png"));
+  EXPECT_THAT(spelt(words.names), ElementsAre("animal", "cat"));
+  EXPECT_THAT(spelt(finder.words_of(about("emoji", "animal", {}, "p/cat.png")).names),
+              ElementsAre("animal"));
+}
+
 TEST_F(PictureWordsTest, FoldersOfAShelfAreKeywords) {
   const PictureWords words = finder.words_of(
       about("clip art", "cat", {}, "p/usr/share/openclipart/png/animals/zoo/cat_01.png"));
@@ -67,10 +74,11 @@ TEST_F(PictureWordsTest, WordsNearStandInForWhatTheTableLacks) {
   const PictureWords words = finder.words_of(about("clip art", "A blue giraffe"));
   EXPECT_THAT(spelt(words.names), ElementsAre("blue"));
   EXPECT_THAT(spelt(words.others), ElementsAre("horse", "zoo", "animal"));
-  // Alone, the nearest is its name: the picture need not be lost.
+  // Alone they are learnt from, the picture need not be lost; nothing is judged by them.
   const PictureWords alone = finder.words_of(about("clip art", "Giraffes"));
-  EXPECT_THAT(spelt(alone.names), ElementsAre("horse"));
-  EXPECT_THAT(spelt(alone.others), ElementsAre("zoo", "animal"));
+  EXPECT_THAT(alone.names, IsEmpty());
+  EXPECT_THAT(spelt(alone.others), ElementsAre("horse", "zoo", "animal"));
+  EXPECT_FALSE(alone.held_out);
 }
 
 TEST_F(PictureWordsTest, PhotosSkinTonesAndForeignCaptionsHaveNone) {

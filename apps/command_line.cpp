@@ -72,7 +72,8 @@ int run_command_line(const std::string& name, const std::string& usage, const st
 }
 
 void add_model_option(CLI::App& app, std::string& model) {
-  app.add_option("-m,--model", model, "Model file (default: the shipped lexel-128)")
+  app.add_option("-m,--model", model,
+                 "Model file, or a shipped model's name: lexel, spae (default: lexel)")
       ->option_text("FILE");
 }
 
@@ -101,6 +102,17 @@ std::string shipped_file(const std::string& name) {
 std::string default_model_path() { return shipped_file("lexel-128.safetensors"); }
 std::string default_generator_path() { return shipped_file("parti-128.safetensors"); }
 std::string default_scorer_path() { return shipped_file("scorer-128.safetensors"); }
+std::string default_words_path() { return shipped_file("spae-128.safetensors"); }
+
+std::string model_path(const std::string& model) {
+  std::error_code ignored;
+  if (model.empty() || std::filesystem::exists(model, ignored)) return model;
+  for (const char* const end : {".safetensors", "-128.safetensors"}) {
+    const std::string shipped = shipped_file(model + end);
+    if (std::filesystem::exists(shipped, ignored)) return shipped;
+  }
+  return model;
+}
 
 CLI::Validator number_from(double low, double high) {
   const auto refuse = [low, high](const std::string& text) {

@@ -26,10 +26,16 @@ void add_quiet_option(CLI::App& app, bool& quiet);
 /// What ships with Lexel: share/lexel/ beside an installed program, assets/ of the source tree otherwise.
 std::string shipped_file(const std::string& name);
 
-/// The shipped models: of pictures, of captions to pictures, and the one that ranks pictures by captions.
+/// The shipped models: of pictures, of captions to pictures, the one that ranks pictures by captions, and of
+/// pictures as words.
 std::string default_model_path();
 std::string default_generator_path();
 std::string default_scorer_path();
+std::string default_words_path();
+
+/// The file that --model means: a path where there is a file, else the shipped model of that name ("spae" is
+/// spae-128.safetensors), else what was given, for the message of who opens it.
+std::string model_path(const std::string& model);
 
 /// Refuses what is not a number, "nan" and "inf" too, or not from `low` to `high`.
 CLI::Validator number_from(double low, double high);

@@ -41,14 +41,14 @@ int main(int argc, char** argv) {
         "  img2tok photo.jpg photo.tok.safetensors\n"
         "  img2tok --skip-bad --fit tiles holiday/ holiday.tok.safetensors\n"
         "  img2tok --format text cat.png -\n"
-        "  img2tok --model spae.safetensors --layers 2 cat.png words.txt\n"
+        "  img2tok --model spae --layers 2 cat.png words.txt\n"
         "Exit code: 0 done, 1 internal, 2 usage, 3 bad data, 4 input/output, 5 unsupported");
   };
-  return run_command_line("img2tok", "[OPTIONS] INPUT... OUTPUT", "Pictures to tokens.", argc, argv,
-                          define, [&] {
-                            options.output = paths.back();
-                            options.inputs.assign(paths.begin(), paths.end() - 1);
-                            if (options.model.empty()) options.model = default_model_path();
-                            return load_programs().img2tok(options);
-                          });
+  return run_command_line(
+      "img2tok", "[OPTIONS] INPUT... OUTPUT", "Pictures to tokens.", argc, argv, define, [&] {
+        options.output = paths.back();
+        options.inputs.assign(paths.begin(), paths.end() - 1);
+        options.model = options.model.empty() ? default_model_path() : model_path(options.model);
+        return load_programs().img2tok(options);
+      });
 }

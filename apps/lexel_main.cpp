@@ -2,6 +2,7 @@
 #include "apps/command_line.h"
 #include "apps/data/command.h"
 #include "apps/eval/command.h"
+#include "apps/language/command.h"
 #include "apps/programs.h"
 #include "apps/train/command.h"
 #include "apps/words/command.h"
@@ -72,6 +73,7 @@ int main(int argc, char** argv) {
   InfoOptions info;
   HeatmapOptions heatmap;
   WordsOptions words;
+  DrawOptions draw;
   ImportOptions import;
   lexel::bench::BenchOptions bench;
   DataCommands data;
@@ -92,6 +94,7 @@ int main(int argc, char** argv) {
     define_info(app, info);
     define_heatmap(app, heatmap);
     define_words(app, words);
+    define_draw(app, draw);
     define_import(app, import);
     define_bench(app, bench);
     app.footer(
@@ -142,7 +145,8 @@ int main(int argc, char** argv) {
     }
     if (command == "eval") {
       if (parsed->get_subcommand("eval")->got_subcommand("spae-fewshot")) {
-        if (eval.fewshot.llm.empty()) eval.fewshot.llm = "data/smollm2-135m-instruct-q4_1.gguf";
+        if (eval.fewshot.language_model.source.empty())
+          eval.fewshot.language_model.source = kFetchedLanguageModel;
         if (eval.fewshot.word_table.empty())
           eval.fewshot.word_table = shipped_file("words-llama.safetensors");
         return programs.eval_fewshot(eval.fewshot);
@@ -159,6 +163,7 @@ int main(int argc, char** argv) {
         return programs.eval_probe(eval.probe);
       }
       if (parsed->get_subcommand("eval")->got_subcommand("spae")) {
+        eval.spae.model = model_path(eval.spae.model);
         if (eval.spae.words.empty()) eval.spae.words = shipped_file("words-llama.safetensors");
         return programs.eval_spae(eval.spae);
       }
@@ -166,7 +171,8 @@ int main(int argc, char** argv) {
         if (eval.upsampler.model.empty()) eval.upsampler.model = default_model_path();
         return programs.eval_upsampler(eval.upsampler);
       }
-      if (eval.tokenizer.model.empty()) eval.tokenizer.model = default_model_path();
+      eval.tokenizer.model =
+          eval.tokenizer.model.empty() ? default_model_path() : model_path(eval.tokenizer.model);
       return programs.eval_tokenizer(eval.tokenizer);
     }
     if (command == "heatmap") {
@@ -174,7 +180,15 @@ int main(int argc, char** argv) {
       if (heatmap.tokenizer.empty()) heatmap.tokenizer = default_model_path();
       return programs.heatmap(heatmap);
     }
-    if (command == "words") return programs.words(words);
+    if (command == "words") {
+      words.model = words.model.empty() ? default_words_path() : model_path(words.model);
+      return programs.words(words);
+    }
+    if (command == "draw") {
+      draw.model = draw.model.empty() ? default_words_path() : model_path(draw.model);
+      if (draw.language_model.source.empty()) draw.language_model.source = kFetchedLanguageModel;
+      return programs.draw(draw);
+    }
     return command == "info" ? programs.info(info) : programs.import(import);
   };
   return run_command_line("lexel", "COMMAND [OPTIONS] ...",

@@ -44,6 +44,7 @@ const Programs kPrograms = {
     [](const Txt2ImgOptions& o) { return entry<Txt2ImgOptions, run_txt2img>("txt2img", o); },
     [](const HeatmapOptions& o) { return entry<HeatmapOptions, run_heatmap>("lexel heatmap", o); },
     [](const WordsOptions& o) { return entry<WordsOptions, run_words>("lexel words", o); },
+    [](const DrawOptions& o) { return entry<DrawOptions, run_draw>("lexel draw", o); },
     [](const InfoOptions& o) { return entry<InfoOptions, run_info>("lexel info", o); },
     [](const ImportOptions& o) { return entry<ImportOptions, run_import>("lexel import", o); },
     [](const data::FetchOptions& o) {

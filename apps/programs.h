@@ -9,6 +9,7 @@
 #include "apps/eval/probe/options.h"
 #include "apps/eval/spae/options.h"
 #include "apps/eval/upsampler/options.h"
+#include "apps/language/options.h"
 #include "apps/options.h"
 #include "apps/train/options.h"
 #include "apps/txt2img/options.h"
@@ -24,6 +25,7 @@ struct Programs {
   int (*txt2img)(const Txt2ImgOptions&);
   int (*heatmap)(const HeatmapOptions&);
   int (*words)(const WordsOptions&);
+  int (*draw)(const DrawOptions&);
   int (*info)(const InfoOptions&);
   int (*import)(const ImportOptions&);
   int (*data_fetch)(const data::FetchOptions&);

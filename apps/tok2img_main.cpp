@@ -33,13 +33,13 @@ int main(int argc, char** argv) {
         "Examples:\n"
         "  tok2img photo.tok.safetensors back.png\n"
         "  tok2img holiday.tok.safetensors holiday-back/\n"
-        "  tok2img --model spae.safetensors --layers 5 words.txt cat.png\n"
+        "  tok2img --model spae --layers 5 words.txt cat.png\n"
         "  tok2img holiday.tok.safetensors --sheet sheet.png --originals holiday/\n"
         "Exit code: 0 done, 1 internal, 2 usage, 3 bad data, 4 input/output, 5 unsupported");
   };
-  return run_command_line("tok2img", "[OPTIONS] TOKENS [OUTPUT]", "Tokens back to pictures.", argc,
-                          argv, define, [&] {
-                            if (options.model.empty()) options.model = default_model_path();
-                            return load_programs().tok2img(options);
-                          });
+  return run_command_line(
+      "tok2img", "[OPTIONS] TOKENS [OUTPUT]", "Tokens back to pictures.", argc, argv, define, [&] {
+        options.model = options.model.empty() ? default_model_path() : model_path(options.model);
+        return load_programs().tok2img(options);
+      });
 }

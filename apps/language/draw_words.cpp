@@ -4,7 +4,8 @@
 
 namespace lexel::cli {
 
-std::vector<std::string> draw_words(ar::LanguageModel& model, const WordDrawing& drawing) {
+std::vector<std::string> draw_words(ar::LanguageModel& model, const WordDrawing& drawing,
+                                    const std::function<void(int64_t)>& progress) {
   const char* const name = "draw_words";
   check_arg(!drawing.plan.empty() && !drawing.codebook.empty(), name,
             "expected a plan and a codebook, got ", drawing.plan.size(), " passes and ",
@@ -30,6 +31,7 @@ std::vector<std::string> draw_words(ar::LanguageModel& model, const WordDrawing&
       const std::string prompt =
           spae::drawing_prompt(drawing.examples, query, pass, written, drawing.context);
       written.push_back(drawing.codebook[static_cast<size_t>(model.choose(prompt, candidates))]);
+      if (progress) progress(place + 1);
     }
     drawn.insert(drawn.end(), written.begin(), written.end());
   }

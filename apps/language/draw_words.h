@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -21,9 +22,11 @@ struct WordDrawing {
 /// Progressive in-context decoding: pass after pass, word after word, each the choice of the model among the codebook's words.
 /// What spae/ says as text is asked of a model that knows nothing of pictures.
 ///
+/// progress  is called with the number of words that are drawn; may be empty
 /// returns  the words of the drawn pyramid, in read-out order
 /// throws   Error(kUsage) a plan that leaves out places or a kept place without a word; what drawing_prompt and the model throw
 /// source   Yu et al. 2023, arXiv:2306.17842
-std::vector<std::string> draw_words(ar::LanguageModel& model, const WordDrawing& drawing);
+std::vector<std::string> draw_words(ar::LanguageModel& model, const WordDrawing& drawing,
+                                    const std::function<void(int64_t)>& progress = {});
 
 }  // namespace lexel::cli

@@ -12,8 +12,9 @@ void define_words(CLI::App& lexel, WordsOptions& options) {
       ->add_option("-o,--output", options.output,
                    "Picture to write: each layer's words at their places over the picture")
       ->option_text("FILE");
-  words->add_option("-m,--model", options.model, "Tokenizer of words (kind spae)")
-      ->required()
+  words
+      ->add_option("-m,--model", options.model,
+                   "Tokenizer of words (default: the shipped spae-128)")
       ->option_text("FILE");
   add_device_option(*words, options.device);
   words
@@ -21,7 +22,7 @@ void define_words(CLI::App& lexel, WordsOptions& options) {
                    "Layers in the table (default: those with rows of 8 words at most)")
       ->check(CLI::Range(int64_t{1}, int64_t{16}))
       ->option_text("N");
-  words->footer("Example: lexel words --model spae.safetensors cat.jpg -o cat-words.png");
+  words->footer("Example: lexel words cat.jpg -o cat-words.png");
 }
 
 }  // namespace lexel::cli

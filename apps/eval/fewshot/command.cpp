@@ -1,6 +1,7 @@
 #include "apps/eval/fewshot/command.h"
 
 #include "apps/command_line.h"
+#include "apps/language/command.h"
 
 namespace lexel::cli {
 
@@ -12,18 +13,7 @@ void define_eval_fewshot(CLI::App& eval, EvalFewshotOptions& options) {
                    "JSON lines: picture, concept, words and, if known, caption_words")
       ->required()
       ->option_text("FILE");
-  fewshot
-      ->add_option("--llm", options.llm,
-                   "A GGUF file (lexel data fetch smollm2), or the URL of a server of the OpenAI "
-                   "completions API")
-      ->option_text("FILE|URL [data/smollm2-135m-instruct-q4_1.gguf]");
-  fewshot->add_option("--llm-name", options.llm_name, "The name that the server knows it by")
-      ->option_text("NAME");
-  fewshot->add_option("--key-file", options.key_file, "A file with the server's key")
-      ->option_text("FILE");
-  fewshot->add_option("--precision", options.precision, "Of a GGUF file's model")
-      ->check(CLI::IsMember({"fast", "float32"}))
-      ->option_text("fast|float32 [fast]");
+  add_language_model_options(*fewshot, options.language_model);
   fewshot
       ->add_option("--word-table", options.word_table,
                    "Words with vectors, for nearest neighbour and label similarity")
@@ -46,9 +36,6 @@ void define_eval_fewshot(CLI::App& eval, EvalFewshotOptions& options) {
   fewshot->add_option("--seed", options.seed, "Of the episodes")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 62))
       ->option_text("N [0]");
-  fewshot->add_option("--timeout", options.timeout_s, "For a server's answer, in seconds")
-      ->check(number_from(0.1, 86'400))
-      ->option_text("S [120]");
   add_quiet_option(*fewshot, options.quiet);
   fewshot->footer(
       "Example: lexel data fetch smollm2 && lexel eval spae-fewshot words.jsonl --episodes 20\n"

@@ -180,12 +180,7 @@ int run_eval_fewshot(const EvalFewshotOptions& options) {
     const WordTableFile words = read_word_table(options.word_table);
     vectors.emplace(words.table.words, words.table.vectors);
   }
-  LanguageModelChoice choice{.source = options.llm,
-                             .server_model = options.llm_name,
-                             .key_file = options.key_file,
-                             .precision = options.precision};
-  choice.timeout_s = options.timeout_s;
-  const auto model = open_language_model(choice);
+  const auto model = open_language_model(options.language_model);
 
   const auto start = std::chrono::steady_clock::now();
   const auto total = static_cast<int64_t>(jobs.size()) * options.episodes;
@@ -206,7 +201,7 @@ int run_eval_fewshot(const EvalFewshotOptions& options) {
       {"concepts", pictures_of.size()},
       {"words a picture, at most", options.words_per_picture},
       {"language model", model->name()},
-      {"precision", options.precision},
+      {"precision", options.language_model.precision},
       {"word table", options.word_table},
       {"episodes", options.episodes},
       {"seed", options.seed},

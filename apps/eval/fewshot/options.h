@@ -4,22 +4,20 @@
 #include <string>
 #include <vector>
 
+#include "apps/language/options.h"
+
 namespace lexel::cli {
 
 /// What `lexel eval spae-fewshot` was asked for, as plain data (see apps/options.h).
 struct EvalFewshotOptions {
-  std::string words;     // JSON lines of pictures with concept and words
-  std::string llm;       // a GGUF file or a server's URL
-  std::string llm_name;  // the name that the server knows it by
-  std::string key_file;  // with the server's key
-  std::string precision = "fast";
+  std::string words;  // JSON lines of pictures with concept and words
+  LanguageModelChoice language_model;
   std::string word_table;  // words with vectors, for the baselines
   std::string output;      // JSON report; empty: none
   std::vector<int64_t> ways = {2, 5};
   int64_t words_per_picture = 5;  // the first so many: two layers of a pyramid
   int64_t episodes = 50;          // of each setting
   int64_t seed = 0;
-  double timeout_s = 120.0;  // of a server's answer
   bool quiet = false;
 };
 

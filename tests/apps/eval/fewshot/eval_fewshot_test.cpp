@@ -17,13 +17,13 @@ class EvalFewshotTest : public testing::Test {
  protected:
   EvalFewshotTest() {
     options_.words = (folder_ / "words.jsonl").string();
-    options_.llm = (folder_ / "tiny.gguf").string();
+    options_.language_model.source = (folder_ / "tiny.gguf").string();
     options_.output = (folder_ / "report.json").string();
     options_.ways = {2};
     options_.episodes = 3;
-    options_.precision = "float32";
+    options_.language_model.precision = "float32";
     options_.quiet = true;
-    write_text(options_.llm, tests::tiny_gguf().text_of_file());
+    write_text(options_.language_model.source, tests::tiny_gguf().text_of_file());
   }
 
   tests::TemporaryFolder folder_;

@@ -167,6 +167,10 @@ int main(int argc, char** argv) {
         if (eval.spae.words.empty()) eval.spae.words = shipped_file("words-llama.safetensors");
         return programs.eval_spae(eval.spae);
       }
+      if (parsed->get_subcommand("eval")->got_subcommand("words")) {
+        if (eval.words.table.empty()) eval.words.table = shipped_file("words-llama.safetensors");
+        return programs.eval_words(eval.words);
+      }
       if (parsed->get_subcommand("eval")->got_subcommand("upsampler")) {
         if (eval.upsampler.model.empty()) eval.upsampler.model = default_model_path();
         return programs.eval_upsampler(eval.upsampler);

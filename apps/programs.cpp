@@ -74,6 +74,9 @@ const Programs kPrograms = {
     [](const EvalUpsamplerOptions& o) {
       return entry<EvalUpsamplerOptions, run_eval_upsampler>("lexel eval upsampler", o);
     },
+    [](const EvalWordsOptions& o) {
+      return entry<EvalWordsOptions, run_eval_words>("lexel eval words", o);
+    },
     [](const TrainOptions& o) {
       return entry<TrainOptions, run_train_tokenizer>("lexel train tokenizer", o);
     },

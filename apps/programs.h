@@ -9,6 +9,7 @@
 #include "apps/eval/probe/options.h"
 #include "apps/eval/spae/options.h"
 #include "apps/eval/upsampler/options.h"
+#include "apps/eval/words/options.h"
 #include "apps/language/options.h"
 #include "apps/options.h"
 #include "apps/train/options.h"
@@ -37,6 +38,7 @@ struct Programs {
   int (*eval_probe)(const EvalProbeOptions&);
   int (*eval_spae)(const EvalSpaeOptions&);
   int (*eval_upsampler)(const EvalUpsamplerOptions&);
+  int (*eval_words)(const EvalWordsOptions&);
   int (*train_tokenizer)(const TrainOptions&);
   int (*train_text)(const TrainTextOptions&);
   int (*train_generator)(const TrainGeneratorOptions&);

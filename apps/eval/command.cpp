@@ -6,6 +6,7 @@
 #include "apps/eval/probe/command.h"
 #include "apps/eval/spae/command.h"
 #include "apps/eval/upsampler/command.h"
+#include "apps/eval/words/command.h"
 
 namespace lexel::cli {
 
@@ -62,6 +63,7 @@ CLI::App* define_eval(CLI::App& lexel, EvalCommands& options) {
   define_eval_probe(*eval, options.probe);
   define_eval_spae(*eval, options.spae);
   define_eval_upsampler(*eval, options.upsampler);
+  define_eval_words(*eval, options.words);
   return eval;
 }
 

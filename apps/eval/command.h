@@ -8,6 +8,7 @@
 #include "apps/eval/probe/options.h"
 #include "apps/eval/spae/options.h"
 #include "apps/eval/upsampler/options.h"
+#include "apps/eval/words/options.h"
 
 namespace lexel::cli {
 
@@ -19,6 +20,7 @@ struct EvalCommands {
   EvalProbeOptions probe;
   EvalSpaeOptions spae;
   EvalUpsamplerOptions upsampler;
+  EvalWordsOptions words;
 };
 
 /// `lexel eval` with a subcommand a kind of measurement, as a subcommand of `lexel`; `options` are filled by a clean parse.

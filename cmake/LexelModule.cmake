@@ -44,6 +44,9 @@ function(lexel_add_module)
   target_link_libraries(${target}
     PUBLIC ${arg_DEPENDS} ${arg_LIBRARIES} LibTorch::cpu
     PRIVATE ${arg_PRIVATE_LIBRARIES} $<BUILD_INTERFACE:lexel_options>)
+  if(NOT arg_NAME STREQUAL "kernels")  # its sources are compiled for several instruction sets
+    lexel_precompile(${target})
+  endif()
   install(TARGETS ${target} EXPORT LexelTargets
     ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
     FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/lexel")
@@ -77,6 +80,7 @@ function(lexel_add_test file)
   target_compile_definitions(${name} PRIVATE
     LEXEL_SOURCE_DIR="${PROJECT_SOURCE_DIR}" LEXEL_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}"
     LEXEL_CACHE_DIR="${LEXEL_CACHE_DIR}" LEXEL_TEST_PYTHON="${LEXEL_TEST_PYTHON}")
+  lexel_precompile(${name} TEST)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}")
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 120)

@@ -24,6 +24,7 @@ void validate(const SpaeRecipe& recipe) {
   curve("quantization", recipe.quantization, 1.0);
   curve("commitment", recipe.commitment, 1e6);
   curve("semantic", recipe.semantic, 1e6);
+  curve("feature_dropout", recipe.feature_dropout, 0.9);
   curve("adversarial", recipe.adversarial, 1e6);
   check(model.feature_width == 0 || model.feature_width == vqgan::kDepthFeatures, ErrorKind::kUsage,
         "recipe: model.feature_width: expected 0 or ", vqgan::kDepthFeatures, ", the guide's, got ",

@@ -19,7 +19,9 @@ struct SpaeRecipe {
   std::string quantization = "0:0 0.12:0 0.42:1";
   std::string commitment = "0:1 1:3";  // factor of loss.commitment
   std::string semantic = "1";          // of loss.semantic
-  std::string adversarial = "1";       // of loss.adversarial; at 0 the discriminator rests
+  std::string feature_dropout =
+      "0";  // curve: share of a picture's features that are their mean: against learning drawings by heart
+  std::string adversarial = "1";  // of loss.adversarial; at 0 the discriminator rests
   double all_layers =
       0.6;  // share of pictures whose decoder sees all layers; of the others it sees any number
   double photo_share = 0.33;  // of a batch
@@ -45,6 +47,7 @@ void visit_fields(AnyRecipe& r, Visitor&& visitor) {
   visitor(std::string("quantization"), r.quantization);
   visitor(std::string("commitment"), r.commitment);
   visitor(std::string("semantic"), r.semantic);
+  visitor(std::string("feature_dropout"), r.feature_dropout);
   visitor(std::string("adversarial"), r.adversarial);
   visitor(std::string("all_layers"), r.all_layers);
   visitor(std::string("photo_share"), r.photo_share);

@@ -76,6 +76,17 @@ void start_from_guide(spae::Model& model, const spae::DualEncoder& guide) {
   path.heads.bias.copy_(bias.repeat({positions}));
 }
 
+at::Tensor dropped_features(const at::Tensor& features, const at::Tensor& mean, double share,
+                            uint64_t seed, int64_t number) {
+  if (share <= 0.0) return features;
+  Philox random(seed, "feature dropout", static_cast<uint64_t>(number));
+  at::Tensor kept = at::empty(features.sizes(), at::kFloat);
+  auto* const out = kept.mutable_data_ptr<float>();
+  const auto scale = static_cast<float>(1.0 / (1.0 - share));
+  for (int64_t i = 0; i < kept.numel(); ++i) out[i] = random.uniform() < share ? 0.0F : scale;
+  return mean + (features - mean) * kept.to(features.device());
+}
+
 SpaeTask::SpaeTask(const SpaeRecipe& recipe, SpaeData data, at::ScalarType stored,
                    at::Device device)
     : recipe_(recipe),
@@ -149,7 +160,11 @@ TaskLoss SpaeTask::loss(int64_t number, double progress) {
   if (adversarial) setup.discriminator = &discriminator_;
   spae::TrainBatch batch;
   batch.images = samples.images;
-  if (recipe_.model.feature_width > 0) batch.features = samples.features;
+  if (recipe_.model.feature_width > 0) {
+    batch.features = dropped_features(samples.features, data_.guide->feature_mean,
+                                      value_of(recipe_.feature_dropout),
+                                      uint64_t(recipe_.schedule.seed), number);
+  }
   batch.targets = samples.targets;
   batch.layers = layers_of_batch(number);
   batch.quantization = value_of(recipe_.quantization);

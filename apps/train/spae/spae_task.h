@@ -28,6 +28,15 @@ struct SpaeData {
 /// its output in the space of the codes.
 void start_from_guide(spae::Model& model, const spae::DualEncoder& guide);
 
+/// Features of which a share, each picture's own, is the mean, and the others are as much farther from it: what a semantic path
+/// learns from, so that it does not learn the few drawings by heart.
+///
+/// features  (B, F) float32
+/// mean      (F) of the guide's training
+/// number    of the batch: what is dropped depends on it and the seed only
+at::Tensor dropped_features(const at::Tensor& features, const at::Tensor& mean, double share,
+                            uint64_t seed, int64_t number);
+
 /// Learns SPAE: pictures to words in layers and back.
 class SpaeTask : public Task {
  public:

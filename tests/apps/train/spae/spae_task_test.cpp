@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/matmul.h>
 #include <filesystem>
 #include <gmock/gmock.h>
@@ -41,6 +42,7 @@ SpaeRecipe small_recipe() {
   recipe.known_words = 8;
   recipe.held_out = 8;
   recipe.drawn_held_out = 2;
+  recipe.feature_dropout = "0.3";
   return recipe;
 }
 
@@ -93,6 +95,16 @@ TEST_F(SpaeTraining, AResumedRunEqualsTheUninterruptedOne) {
   const auto expected = named_tensors(parameters(whole));
   for (const auto& [name, tensor] : named_tensors(parameters(parts)))
     EXPECT_TRUE(at::equal(tensor, expected.at(name))) << name;
+}
+
+TEST(DroppedFeatures, KeepTheirMeanAndDependOnSeedAndNumberOnly) {
+  const at::Tensor features = tests::random_tensor(1, {400, 10}) + 3.0, mean = at::full({10}, 2.0F);
+  EXPECT_TRUE(dropped_features(features, mean, 0.0, 1, 5).is_same(features));
+  const at::Tensor dropped = dropped_features(features, mean, 0.25, 1, 5);
+  EXPECT_NEAR(dropped.eq(mean).to(at::kDouble).mean().item<double>(), 0.25, 0.03);
+  EXPECT_NEAR(dropped.mean().item<double>(), features.mean().item<double>(), 0.05);
+  EXPECT_TRUE(at::equal(dropped, dropped_features(features, mean, 0.25, 1, 5)));
+  EXPECT_FALSE(at::equal(dropped, dropped_features(features, mean, 0.25, 1, 6)));
 }
 
 TEST_F(SpaeTraining, TheFileHoldsTheModelAndTheGuidesEye) {

@@ -2,7 +2,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/gelu.h>
-#include <ATen/ops/tanh.h>
 #include <ATen/ops/tensor.h>
 #include <cmath>
 #include <vector>
@@ -19,12 +18,6 @@ void list_semantic_path(SemanticPath& path, const Config& config, const Pyramid&
                      config.feature_width, true, std_of(config.feature_width), group, list);
   vqgan::list_linear("semantic_path.heads", path.heads, positions * config.code_width,
                      config.feature_hidden, true, std_of(config.feature_hidden), group, list);
-  list.push_back({"semantic_path.gate",
-                  {positions},
-                  Init::zeros(),
-                  &path.gate,
-                  group,
-                  /*decay=*/false});
 }
 
 at::Tensor apply_semantic_path(const SemanticPath& path, const Config& config,
@@ -39,8 +32,7 @@ at::Tensor apply_semantic_path(const SemanticPath& path, const Config& config,
   const at::Tensor hidden = at::gelu(vqgan::apply_linear(path.hidden, features), "tanh");
   const at::Tensor known = vqgan::apply_linear(path.heads, hidden)
                                .reshape({latents.size(0), -1, latents.size(2)});  // (B, J, D)
-  const at::Tensor seen = latents.index_select(1, index);
-  return latents.index_copy(1, index, known + at::tanh(path.gate).unsqueeze(1) * seen);
+  return latents.index_copy(1, index, known);
 }
 
 }  // namespace lexel::spae

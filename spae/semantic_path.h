@@ -10,12 +10,12 @@
 namespace lexel::spae {
 
 /// Frozen features of the picture into the latents of the upper layers, each of whose J positions has a head of its own:
-/// z_j = head_j(gelu(hidden(features))) + tanh(gate_j) * (what the body gives). A few thousand captioned pictures cannot
-/// teach a body from scratch what is in a picture; frozen features know already.
+/// z_j = head_j(gelu(hidden(features))). A few thousand captioned pictures cannot teach a body from scratch what is in a picture;
+/// frozen features know already. What the body gives there is left out: with it, even behind a gate, the upper words of training
+/// pictures come from pixels that are known by heart, and those of other pictures are wrong.
 struct SemanticPath {
   vqgan::Linear hidden;  // (feature_hidden, feature_width)
   vqgan::Linear heads;   // (J * code_width, feature_hidden), position by position in token order
-  at::Tensor gate;  // (J), fresh: 0, so that a fresh model's upper layers are the features' alone
 };
 
 void list_semantic_path(SemanticPath& path, const Config& config, const Pyramid& pyramid,

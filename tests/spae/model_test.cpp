@@ -49,8 +49,7 @@ TEST_P(BodyTest, ShapesOfAForwardPass) {
 TEST_P(BodyTest, TheGradientReachesEveryParameter) {
   Model model = tiny_spae_model(tiny_spae_with_options(GetParam()));
   const ParameterList list = parameters(model);
-  for (const Parameter& parameter :
-       list) {  // a fresh gate and fresh residual blocks let nothing past
+  for (const Parameter& parameter : list) {  // fresh residual blocks let nothing past
     if (parameter.init.kind == Init::Kind::kZeros && parameter.trained) {
       parameter.tensor->copy_(random_tensor(9, parameter.shape) * 0.1);
     }

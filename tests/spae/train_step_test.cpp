@@ -53,7 +53,6 @@ class TrainStep : public testing::Test {
 };
 
 TEST_F(TrainStep, ReachesEveryTrainedParameter) {
-  // The gates of the semantic path start at zero, which hides the body from the semantic layers but not their gates.
   generator_step(model, setup, batch).total.backward();
   for (const Parameter& parameter : parameters(model)) {
     if (!parameter.trained) continue;

@@ -172,7 +172,8 @@ int main(int argc, char** argv) {
         return programs.eval_words(eval.words);
       }
       if (parsed->get_subcommand("eval")->got_subcommand("upsampler")) {
-        if (eval.upsampler.model.empty()) eval.upsampler.model = default_model_path();
+        eval.upsampler.model =
+            eval.upsampler.model.empty() ? default_model_path() : model_path(eval.upsampler.model);
         return programs.eval_upsampler(eval.upsampler);
       }
       eval.tokenizer.model =

@@ -100,6 +100,11 @@ void validate(const Config& config) {
   check_range("feature_width", config.feature_width, 0, 65536);
   check_range("feature_hidden", config.feature_hidden, 1, 65536);
   check_range("feature_layers", config.feature_layers, 1, pyramid.layers());
+  check_choice("upper_words", config.upper_words, {"heads", "guide"});
+  check_range("semantic_width", config.semantic_width, 1, 65536);
+  const bool guided = config.feature_width > 0 && config.upper_words == "guide";
+  check_range("semantic_words", config.semantic_words,
+              guided ? pyramid.tokens(config.feature_layers) : 0, config.num_words);
   check_arg(config.feature_width == 0 || pyramid.disjoint(config.feature_layers), kName,
             "feature_layers: expected layers that share no position, got ", config.feature_layers);
 }

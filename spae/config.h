@@ -46,7 +46,12 @@ struct Config {
   VitConfig vit;              // of body "vit"
   double pixel_center = 0.5;  // of the network's input and output
   int64_t feature_width = 0;  // of the frozen features that the upper layers see; 0: there are none
-  int64_t feature_hidden = 512;  // of the two-layer net from features to latents
+  int64_t feature_hidden = 512;  // of the two-layer net from features
+  std::string upper_words =
+      "heads";  // how features become latents of the upper layers: "heads" (learned)
+                // or "guide" (codes of the words that a guide likes best)
+  int64_t semantic_width = 384;  // of "guide": the guide's vectors of words
+  int64_t semantic_words = 0;    // of "guide": words that it may say
   int64_t feature_layers = 2;    // layers, from the top, whose positions see them
 };
 
@@ -76,6 +81,9 @@ void visit_fields(AnyConfig& c, Visitor&& visitor) {
   visitor(std::string("pixel_center"), c.pixel_center);
   visitor(std::string("feature_width"), c.feature_width);
   visitor(std::string("feature_hidden"), c.feature_hidden);
+  visitor(std::string("upper_words"), c.upper_words);
+  visitor(std::string("semantic_width"), c.semantic_width);
+  visitor(std::string("semantic_words"), c.semantic_words);
   visitor(std::string("feature_layers"), c.feature_layers);
 }
 

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/stack.h>
 #include <algorithm>
@@ -97,6 +98,8 @@ Model make_model(const Config& config, LexicalCodebook codebook, uint64_t seed, 
             codebook.codes.size(1));
   Model model = model_layout(config);
   initialise(parameters(model), seed, device);
+  if (model.semantic_path.rows.defined())
+    model.semantic_path.rows.copy_(at::arange(config.semantic_words, at::kFloat));
   codebook.codes = codebook.codes.detach().to(device).contiguous();
   if (codebook.semantics.defined()) codebook.semantics = codebook.semantics.detach().to(device);
   model.codebook = std::move(codebook);
@@ -109,7 +112,8 @@ at::Tensor encode_latents(const Model& model, const at::Tensor& images, const at
   at::Tensor latents = config.body == "cnn" ? cnn_latents(model.cnn, config, images, compute)
                                             : vit_latents(model.vit, config, images, compute);
   if (config.feature_width > 0) {
-    latents = apply_semantic_path(model.semantic_path, config, model.pyramid, latents, features);
+    latents = apply_semantic_path(model.semantic_path, config, model.pyramid, latents, features,
+                                  model.codebook.codes);
   }
   return config.normalize_latents ? unit_rows(latents) : latents;
 }

@@ -116,6 +116,10 @@ spae::Model spae_model(const ModelFile& file, const std::string& name, at::Devic
   std::erase_if(tensors, [](const auto& entry) { return entry.first.starts_with(kGuide); });
   model.codebook = codebook_of(take_words(tensors, name), name, model.config);
   read_parameters(network_of(model), std::move(tensors), name, device);
+  check(!model.semantic_path.rows.defined() ||
+            spae::are_rows(model.semantic_path.rows, model.config.num_words),
+        ErrorKind::kBadData, name, ": tensor \"semantic_path.rows\": expected rows of ",
+        model.config.num_words, " words, each once");
   model.codebook.codes = model.codebook.codes.to(device);
   return model;
 }

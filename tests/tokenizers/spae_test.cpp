@@ -82,6 +82,23 @@ TEST(SpaeFile, TheFingerprintIsOfWordsIdsAndCodes) {
   EXPECT_NE(lexical_fingerprint(tests::random_words(2, 5, 4)), own);
 }
 
+TEST(SpaeFile, AGuidesWordsComeBackAndRowsPastTheCodebookAreRefused) {
+  spae::Config config = tests::tiny_spae_with_options("vit");
+  config.upper_words = "guide";
+  config.semantic_width = 12;
+  config.semantic_words = 20;
+  const spae::Model model = tiny_spae_model(config);
+  ModelFile file = spae_file(model, tiny_preprocess(), "{}", "", at::kChar);
+  const spae::Model back = spae_model(file, "m", at::kCPU);
+  EXPECT_TRUE(at::equal(back.semantic_path.rows, model.semantic_path.rows));
+  for (const double wrong : {40.0, -1.0, 0.5, 3.0}) {  // 3 is there already
+    file.tensors["semantic_path.rows"] = model.semantic_path.rows.clone();
+    file.tensors["semantic_path.rows"][7] = wrong;
+    expect_error(ErrorKind::kBadData, "m: tensor \"semantic_path.rows\": expected rows of 40 words",
+                 [&] { spae_model(file, "m", at::kCPU); });
+  }
+}
+
 TEST(SpaeFile, WhatDoesNotFitIsBadDataAndNamed) {
   const auto refused = [](const std::string& words, const std::function<void(ModelFile&)>& spoil) {
     ModelFile file = spae_file(tiny_spae_model(tiny_spae("vit")), tiny_preprocess());

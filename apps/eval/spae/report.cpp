@@ -19,10 +19,16 @@ constexpr double kOtherWeight = 0.4;  // of keywords in the prior
 constexpr const char* kFrechet = "Frechet distance";
 constexpr const char* kScore = "guide's score";
 
-double mean(const std::vector<double>& values) {
-  return values.empty()
-             ? 0.0
-             : std::accumulate(values.begin(), values.end(), 0.0) / double(values.size());
+/// Mean over the pictures that are not of one colour: those a mosaic draws without any error.
+double mean(const std::vector<double>& values, const Layerwise& set) {
+  double sum = 0.0;
+  int64_t count = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!std::isfinite(set.mosaic_psnr[i])) continue;
+    sum += values[i];
+    ++count;
+  }
+  return count == 0 ? 0.0 : sum / static_cast<double>(count);
 }
 
 double frechet(const at::Tensor& a, const at::Tensor& b) {
@@ -47,8 +53,8 @@ Json layer_report(const spae::Model& model, const Layerwise& set, size_t layer) 
       set.ids.narrow(1, first, tokens - first).contiguous(), model.config.num_words);
   Json report = {{"layers", n},
                  {"tokens", tokens},
-                 {"PSNR (dB)", mean(set.psnr[layer])},
-                 {"SSIM", mean(set.ssim[layer])},
+                 {"PSNR (dB)", mean(set.psnr[layer], set)},
+                 {"SSIM", mean(set.ssim[layer], set)},
                  {"words", words_used(used, model)},
                  {"perplexity", used.perplexity}};
   if (set.seen.defined() && set.ids.size(0) > 1)
@@ -59,6 +65,8 @@ Json layer_report(const spae::Model& model, const Layerwise& set, size_t layer) 
 
 void print_set(const std::string& name, const Json& set, std::ostream& out) {
   const bool seen = set["layers"][0].contains(kFrechet), scored = set["layers"][0].contains(kScore);
+  // Numbers are taken out of the JSON: a width before a JSON value is its indentation.
+  const auto whole = [](const Json& value) { return value.get<int64_t>(); };
   out << name << ", " << set["pictures"] << " pictures, " << set["words in all"]
       << " words in all\n  layers  tokens     PSNR   SSIM" << (seen ? "  Frechet" : "")
       << "   words  perplexity" << (scored ? "  score" : "") << "\n";
@@ -68,9 +76,9 @@ void print_set(const std::string& name, const Json& set, std::ostream& out) {
     if (seen) out << std::setprecision(1) << std::setw(9) << of[kFrechet].get<double>();
   };
   for (const Json& layer : set["layers"]) {
-    out << std::setw(8) << layer["layers"] << std::setw(8) << layer["tokens"];
+    out << std::setw(8) << whole(layer["layers"]) << std::setw(8) << whole(layer["tokens"]);
     print_quality(layer);
-    out << std::setw(8) << layer["words"] << std::setprecision(1) << std::setw(12)
+    out << std::setw(8) << whole(layer["words"]) << std::setprecision(1) << std::setw(12)
         << layer["perplexity"].get<double>();
     if (scored) out << std::setprecision(3) << std::setw(7) << layer[kScore].get<double>();
     out << "\n";
@@ -90,7 +98,7 @@ Json set_report(const spae::Model& model, const Layerwise& set) {
   Json layers = Json::array();
   for (size_t layer = 0; layer < set.psnr.size(); ++layer)
     layers.push_back(layer_report(model, set, layer));
-  Json floor = {{"PSNR (dB)", mean(set.mosaic_psnr)}, {"SSIM", mean(set.mosaic_ssim)}};
+  Json floor = {{"PSNR (dB)", mean(set.mosaic_psnr, set)}, {"SSIM", mean(set.mosaic_ssim, set)}};
   if (set.seen.defined() && set.ids.size(0) > 1)
     floor[kFrechet] = frechet(set.seen, set.seen_mosaic);
   return {

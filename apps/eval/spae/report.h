@@ -15,7 +15,8 @@ namespace lexel::eval {
 int64_t upper_tokens(const spae::Model& model);
 
 /// A set of pictures by number of layers: PSNR, SSIM, Frechet distance (of as many pictures; biased upwards on few), words that
-/// the layer uses and their perplexity, the guide's score of them; beside the mosaic.
+/// the layer uses and their perplexity, the guide's score of them; beside the mosaic. PSNR and SSIM leave out
+/// pictures of one colour, whose mosaic has no error.
 nlohmann::ordered_json set_report(const spae::Model& model, const Layerwise& set);
 
 /// How often the upper words hold one of the caption, with Wilson intervals, beside the most frequent words.

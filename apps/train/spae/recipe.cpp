@@ -9,6 +9,7 @@ namespace lexel::train {
 void validate(const SpaeRecipe& recipe) {
   validate(recipe.schedule);
   spae::Config model = recipe.model;
+  if (model.upper_words == "guide") model.semantic_words = model.num_words;  // the captions tell
   spae::validate(model);
   spae::validate(recipe.loss);
   const auto range = [](const char* field, auto value, auto low, auto high) {

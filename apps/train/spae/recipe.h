@@ -13,7 +13,8 @@ namespace lexel::train {
 /// What a training of SPAE is, in full.
 struct SpaeRecipe {
   TaskSchedule schedule;
-  spae::Config model;  // num_words and feature_width follow the word table and the guide
+  spae::Config
+      model;  // num_words, feature_width and semantic_words follow words, guide and captions
   spae::LossWeights loss;
   // Curves over the progress of the run (schedule.h): what the decoder gets, 0 the latents, 1 the words; factors of weights.
   std::string quantization = "0:0 0.12:0 0.42:1";
@@ -40,7 +41,7 @@ requires std::is_same_v<std::remove_const_t<AnyRecipe>, SpaeRecipe>
 void visit_fields(AnyRecipe& r, Visitor&& visitor) {
   visit_fields(r.schedule, visitor);
   visit_fields(r.model, [&visitor](const std::string& name, auto& field) {
-    if (name != "num_words") visitor("model." + name, field);
+    if (name != "num_words" && name != "semantic_words") visitor("model." + name, field);
   });
   visit_fields(
       r.loss, [&visitor](const std::string& name, auto& field) { visitor("loss." + name, field); });

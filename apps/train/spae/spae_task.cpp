@@ -6,6 +6,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <algorithm>
 #include <chrono>
@@ -59,13 +60,18 @@ std::vector<int64_t> prefixes(int64_t layers) {
 void start_from_guide(spae::Model& model, const spae::DualEncoder& guide) {
   const at::NoGradGuard no_grad;
   spae::SemanticPath& path = model.semantic_path;
+  const int64_t width = guide.config.word_width;
   check_arg(path.hidden.weight.sizes() == guide.hidden.weight.sizes(), "start_from_guide",
             "expected a semantic path with a hidden layer of ", guide.hidden.weight.sizes(),
             ", got ", path.hidden.weight.sizes());
   const at::Tensor folded = guide.hidden.weight * guide.feature_scale;  // (hidden, F)
   path.hidden.weight.copy_(folded);
   path.hidden.bias.copy_(guide.hidden.bias - at::matmul(folded, guide.feature_mean));
-  const int64_t width = guide.config.word_width;
+  if (model.config.upper_words == "guide") {
+    path.out.weight.copy_(guide.out.weight.narrow(0, 0, width));
+    path.out.bias.copy_(guide.out.bias.narrow(0, 0, width));
+    return;
+  }
   const spae::WordProjection projection =
       spae::principal_components(model.codebook.semantics, model.config.code_width);
   const at::Tensor basis = projection.basis.t();  // (D, S)
@@ -74,6 +80,23 @@ void start_from_guide(spae::Model& model, const spae::DualEncoder& guide) {
   const int64_t positions = path.heads.weight.size(0) / model.config.code_width;
   path.heads.weight.copy_(head.repeat({positions, 1}));
   path.heads.bias.copy_(bias.repeat({positions}));
+}
+
+std::vector<int64_t> said_words(const WordPictures& pictures) {
+  std::set<int64_t> words;
+  for (int64_t i = 0; i < pictures.drawings(); ++i) {
+    const data::PictureWords& truth = pictures.words_of(i);
+    words.insert(truth.names.begin(), truth.names.end());
+    words.insert(truth.others.begin(), truth.others.end());
+  }
+  return {words.begin(), words.end()};
+}
+
+void say_words(spae::Model& model, const std::vector<int64_t>& rows) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor index = at::tensor(rows, at::kLong).to(model.codebook.semantics.device());
+  model.semantic_path.rows.copy_(index);
+  model.semantic_path.vectors.copy_(model.codebook.semantics.index_select(0, index));
 }
 
 at::Tensor dropped_features(const at::Tensor& features, const at::Tensor& mean, double share,
@@ -87,18 +110,31 @@ at::Tensor dropped_features(const at::Tensor& features, const at::Tensor& mean, 
   return mean + (features - mean) * kept.to(features.device());
 }
 
+namespace {
+
+/// The config with as many words to say as the pictures' captions have.
+spae::Config with_words(spae::Config config, const WordPictures& pictures) {
+  const bool guided = config.feature_width > 0 && config.upper_words == "guide";
+  config.semantic_words = guided ? static_cast<int64_t>(said_words(pictures).size()) : 0;
+  return config;
+}
+
+}  // namespace
+
 SpaeTask::SpaeTask(const SpaeRecipe& recipe, SpaeData data, at::ScalarType stored,
                    at::Device device)
     : recipe_(recipe),
       data_(std::move(data)),
       stored_(stored),
       device_(device),
-      model_(spae::make_model(recipe.model, data_.words, uint64_t(recipe.schedule.seed), device)),
+      model_(spae::make_model(with_words(recipe.model, *data_.pictures), data_.words,
+                              uint64_t(recipe.schedule.seed), device)),
       mean_real_(at::zeros({1}, at::kFloat).to(device)),
       mean_fake_(at::zeros({1}, at::kFloat).to(device)),
       batches_(recipe_, *data_.pictures, *data_.guide, model_.codebook.semantics, data_.scores) {
   if (recipe_.model.feature_width > 0 && recipe_.start_from_guide)
     start_from_guide(model_, *data_.guide);
+  if (model_.semantic_path.rows.defined()) say_words(model_, said_words(*data_.pictures));
   if (recipe_.loss.adversarial > 0.0) {
     vqgan::DiscriminatorConfig config;
     config.image_size = recipe_.model.image_size;

@@ -28,6 +28,9 @@ struct SpaeData {
 /// its output in the space of the codes.
 void start_from_guide(spae::Model& model, const spae::DualEncoder& guide);
 
+/// The words that captions of training pictures hold, as rows of the codebook: what a guide may say. It never learnt to say others.
+std::vector<int64_t> said_words(const WordPictures& pictures);
+
 /// Features of which a share, each picture's own, is the mean, and the others are as much farther from it: what a semantic path
 /// learns from, so that it does not learn the few drawings by heart.
 ///

@@ -74,6 +74,7 @@ class EvalSpae : public testing::Test {
 TEST_F(EvalSpae, TellsEveryLayerOfDrawingsAndPhotosBesideTheMosaic) {
   const std::string table = run();
   EXPECT_THAT(table, HasSubstr("drawings, 3 pictures"));
+  EXPECT_THAT(table, HasSubstr("\n       4      37"));
   EXPECT_THAT(table, HasSubstr("photos, 2 pictures"));
   const auto report = nlohmann::json::parse(tests::read_text(options_.output));
   for (const char* set : {"drawings", "photos"}) {

@@ -4,6 +4,8 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/topk.h>
 #include <filesystem>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -142,6 +144,27 @@ TEST_F(SpaeTraining, TheSemanticPathStartsAsTheGuide) {
   const at::Tensor expected = spae::unit_rows(at::matmul(vector, projection.basis));
   const int64_t top = model.pyramid.positions[0][0];
   EXPECT_LT((latents.select(1, top) - expected).abs().max().item<double>(), 1e-3);
+}
+
+TEST_F(SpaeTraining, UpperWordsCanBeTheGuidesOwnAmongThoseThatCaptionsHold) {
+  SpaeRecipe recipe = small_recipe();
+  recipe.model.upper_words = "guide";
+  recipe.model.semantic_width = 12;
+  run(recipe, "run");
+  const spae::Model model = read("run");
+  const std::vector<int64_t> said = said_words(pictures);
+  ASSERT_EQ(model.config.semantic_words, static_cast<int64_t>(said.size()));
+  EXPECT_LE(said.back(), tests::kNamedWords - 1);
+  const at::Tensor features = tests::random_tensor(8, {3, vqgan::kDepthFeatures});
+  spae::DualEncoder open = guide;  // the clamp of standardised features is not taken over
+  open.config.clamp = 1e3;
+  open.config.class_share = 0.0;
+  const at::Tensor rows = at::tensor(said, at::kLong);
+  const at::Tensor scores =
+      spae::guide_scores(open, features, data().words.semantics.index_select(0, rows));
+  const at::Tensor best = rows.index_select(0, std::get<1>(scores.topk(5, 1)).flatten());
+  const at::Tensor ids = spae::encode(model, tests::random_uniform(1, {3, 3, 16, 16}), features, 2);
+  EXPECT_TRUE(ids.flatten().equal(best));
 }
 
 TEST_F(SpaeTraining, ABatchIsTheSameTwiceAndStartsWithItsCaptions) {

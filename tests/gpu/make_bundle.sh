@@ -49,4 +49,4 @@ pack_programs "$output"
 
 total_kb=$(($(tree_kib "$tree") + $(folder_kib "$output")))
 echo "$output: $tests test programs, $(($(folder_kib "$output") / 1024)) MiB, with the tree $((total_kb / 1024)) MiB. There: $output/run.sh OUT" >&2
-[[ $total_kb -le $((max_mb * 1024)) ]] || die "$((total_kb / 1024)) MiB with the tree, at most $max_mb may be"
+[[ $total_kb -le $((max_mb * 1024)) ]] || die "$((total_kb / 1024)) MiB with the tree, at most $max_mb may be: rm models in assets/ that the run does not read (git checkout brings them back)"

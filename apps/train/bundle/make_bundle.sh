@@ -71,7 +71,7 @@ tree_kb=$(tree_kib "$tree")
 bundle_kb() { folder_kib "$output"; }
 data_mb=$((max_mb - (tree_kb + $(bundle_kb)) / 1024 - 2))
 echo "make_bundle: tree $((tree_kb / 1024)) MiB, programs $(($(bundle_kb) / 1024)) MiB, $data_mb MiB left for pictures" >&2
-[[ $data_mb -ge 1 ]] || die "nothing is left for pictures of $max_mb MiB"
+[[ $data_mb -ge 1 ]] || die "nothing is left for pictures of $max_mb MiB: rm models in assets/ that the run does not read (git checkout brings them back)"
 
 if [[ $kind == tokenizer ]]; then
   "$programs/bin/lexel" train pack --recipe "$recipe" --data "${data[@]}" --output "$output" --max-mb "$data_mb" ||
@@ -88,5 +88,5 @@ else
 fi
 
 total_kb=$((tree_kb + $(bundle_kb)))
-[[ $total_kb -le $((max_mb * 1024)) ]] || die "$((total_kb / 1024)) MiB with the tree, at most $max_mb may be"
+[[ $total_kb -le $((max_mb * 1024)) ]] || die "$((total_kb / 1024)) MiB with the tree, at most $max_mb may be: rm models in assets/ that the run does not read (git checkout brings them back)"
 echo "$output: $(($(bundle_kb) / 1024)) MiB, with the tree $((total_kb / 1024)) MiB. There: $output/run.sh MINUTES OUT" >&2

@@ -93,7 +93,7 @@ void write_sheet(const std::string& path, const spae::Model& model, const eval::
   write_image(path, contact_sheet(rows, titles));
 }
 
-/// A line of JSON for each held-out drawing of a subject of one word: what `lexel eval spae-fewshot` reads.
+/// A line of JSON for each held-out drawing of a subject of one word that has keywords too: what `lexel eval spae-fewshot` reads.
 void write_words(const EvalSpaeOptions& options, const Loaded& loaded,
                  const data::WordFinder& words) {
   constexpr int64_t kAll = 1'000'000;
@@ -108,7 +108,7 @@ void write_words(const EvalSpaeOptions& options, const Loaded& loaded,
   for (int64_t i = 0; i < pictures.held_out_drawings(); ++i) {
     progress.update(i + 1);
     const data::PictureWords& truth = pictures.words_of_held_out(i);
-    if (truth.names.size() != 1) continue;
+    if (truth.names.size() != 1 || truth.others.empty()) continue;
     const at::Tensor image =
         pictures.held_out_drawing(i).unsqueeze(0).to(loaded.model.codebook.codes.device());
     const at::Tensor features =

@@ -132,7 +132,7 @@ TEST_F(EvalSpae, WritesASheetAndTheWordsOfHeldOutDrawings) {
         nlohmann::json{{"kind", "emoji"}, {"caption", word}, {"keywords", {"sun"}}}.dump();
     tar.add(concat(i, ".png"), png.data(), png.size());
     tar.add(concat(i, ".json"), reinterpret_cast<const uint8_t*>(about.data()), about.size());
-    if (data::is_held_out_subject(word)) held_out.push_back(word);
+    if (word != "sun" && data::is_held_out_subject(word)) held_out.push_back(word);
   }
   tar.close();
   ASSERT_FALSE(held_out.empty());

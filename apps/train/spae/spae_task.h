@@ -7,6 +7,7 @@
 #include "apps/train/spae/batches.h"
 #include "apps/train/spae/pictures.h"
 #include "apps/train/spae/recipe.h"
+#include "apps/train/spae/semantic_start.h"
 #include "apps/train/task.h"
 #include "spae/model.h"
 #include "spae/semantic_guide.h"
@@ -23,22 +24,6 @@ struct SpaeData {
   const vqgan::PerceptualNet* perceptual = nullptr;  // may be null
   std::string guide_fingerprint;                     // for the provenance
 };
-
-/// The semantic path as the guide's net: its hidden layer with the features' standardisation folded in, and for every position
-/// its output in the space of the codes.
-void start_from_guide(spae::Model& model, const spae::DualEncoder& guide);
-
-/// The words that captions of training pictures hold, as rows of the codebook: what a guide may say. It never learnt to say others.
-std::vector<int64_t> said_words(const WordPictures& pictures);
-
-/// Features of which a share, each picture's own, is the mean, and the others are as much farther from it: what a semantic path
-/// learns from, so that it does not learn the few drawings by heart.
-///
-/// features  (B, F) float32
-/// mean      (F) of the guide's training
-/// number    of the batch: what is dropped depends on it and the seed only
-at::Tensor dropped_features(const at::Tensor& features, const at::Tensor& mean, double share,
-                            uint64_t seed, int64_t number);
 
 /// Learns SPAE: pictures to words in layers and back.
 class SpaeTask : public Task {

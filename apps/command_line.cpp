@@ -106,7 +106,8 @@ std::string default_words_path() { return shipped_file("spae-128.safetensors"); 
 
 std::string model_path(const std::string& model) {
   std::error_code ignored;
-  if (model.empty() || std::filesystem::exists(model, ignored)) return model;
+  const bool folder = std::filesystem::is_directory(model, ignored);  // such as spae/ of the source
+  if (model.empty() || (!folder && std::filesystem::exists(model, ignored))) return model;
   for (const char* const end : {".safetensors", "-128.safetensors"}) {
     const std::string shipped = shipped_file(model + end);
     if (std::filesystem::exists(shipped, ignored)) return shipped;

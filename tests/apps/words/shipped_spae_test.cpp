@@ -57,6 +57,8 @@ TEST_F(ShippedSpae, RedrawsPicturesAboutAsWellAsTheirMosaic) {
 
 TEST_F(ShippedSpae, IsFoundByItsName) {
   const std::string picture = kAssets + "pictures/sunflower.png";
+  std::filesystem::current_path(folder_.path());
+  std::filesystem::create_directory("spae");  // a folder of that name is not meant
   const ProgramResult words = run_program({LEXEL_BIN_DIR "/img2tok", "--model", "spae", "--format",
                                            "text", "--layers", "2", picture, "-"});
   ASSERT_EQ(words.exit_code, 0) << words.err;

@@ -9,12 +9,12 @@
 #include "apps/language/open_language_model.h"
 #include "apps/progress.h"
 #include "apps/spool.h"
+#include "apps/words/word_tokenizer.h"
 #include "apps/words/words.h"
 #include "kernels/check.h"
 #include "tokenizers/io/atomic_file.h"
 #include "tokenizers/io/contact_sheet.h"
 #include "tokenizers/io/picture_source.h"
-#include "tokenizers/load.h"
 
 namespace lexel::cli {
 namespace {
@@ -26,10 +26,8 @@ using Words = std::vector<std::string>;
 class WordPainter {
  public:
   WordPainter(const std::string& model, const std::string& device, int64_t layers)
-      : tokenizer_(load_image_tokenizer(model, device)) {
+      : tokenizer_(load_word_tokenizer(model, device)) {
     const TokenizerInfo& info = tokenizer_->info();
-    check(!info.words.empty() && !info.layer_sides.empty(), ErrorKind::kUsage, model,
-          ": expected a model whose codes are words, got kind ", info.kind);
     const auto all = static_cast<int64_t>(info.layer_sides.size());
     check_arg(layers <= all, "--layers", "expected 1 to ", all, ", got ", layers);
     sides_.assign(info.layer_sides.begin(), info.layer_sides.begin() + layers);
@@ -41,13 +39,8 @@ class WordPainter {
   const Words& codebook() const { return tokenizer_->info().words; }
 
   Words words(const Image& image) const {
-    Preprocess preprocess = tokenizer_->info().preprocess;
-    if (preprocess.fit == "tiles") preprocess.fit = "crop";  // one tile, one pyramid
-    const at::Tensor ids = tokenizer_->encode(prepare(image, preprocess).tiles);  // (1, T)
-    Words result;
-    const int64_t* const id = ids.const_data_ptr<int64_t>();
-    for (int64_t n = 0; n < spae::num_words(sides_); ++n)
-      result.push_back(codebook()[static_cast<size_t>(id[n])]);
+    Words result = words_of_square(*tokenizer_, word_square(*tokenizer_, image));
+    result.resize(static_cast<size_t>(spae::num_words(sides_)));
     return result;
   }
 

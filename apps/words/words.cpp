@@ -5,11 +5,10 @@
 
 #include "apps/spool.h"
 #include "apps/words/word_picture.h"
+#include "apps/words/word_tokenizer.h"
 #include "kernels/check.h"
 #include "tokenizers/io/atomic_file.h"
 #include "tokenizers/io/image.h"
-#include "tokenizers/io/preprocess.h"
-#include "tokenizers/load.h"
 
 namespace lexel::cli {
 namespace {
@@ -50,11 +49,8 @@ int run_words(const WordsOptions& options) {
   if (!options.output.empty()) {
     const AtomicFile trial(options.output);  // what cannot be written is found out before the work
   }
-  const auto tokenizer = load_image_tokenizer(options.model, options.device);
-  const TokenizerInfo& info = tokenizer->info();
-  check(!info.words.empty() && !info.layer_sides.empty(), ErrorKind::kUsage, options.model,
-        ": expected a model whose codes are words, got kind ", info.kind);
-  const std::vector<int64_t>& sides = info.layer_sides;
+  const auto tokenizer = load_word_tokenizer(options.model, options.device);
+  const std::vector<int64_t>& sides = tokenizer->info().layer_sides;
   const auto all = static_cast<int64_t>(sides.size());
   check_arg(options.layers <= all, "--layers", "expected 1 to ", all, ", got ", options.layers);
   int64_t shown = options.layers;
@@ -62,16 +58,8 @@ int run_words(const WordsOptions& options) {
     shown = std::count_if(sides.begin(), sides.end(), [](int64_t s) { return s <= kWidestRow; });
   }
 
-  Preprocess preprocess = info.preprocess;
-  if (preprocess.fit == "tiles") preprocess.fit = "crop";  // one tile, one pyramid
-  const at::Tensor picture =
-      prepare(read_image(options.picture), preprocess).tiles;  // (1, 3, S, S)
-  const at::Tensor ids = tokenizer->encode(picture);           // (1, T)
-  std::vector<std::string> words;
-  const int64_t* const id = ids.const_data_ptr<int64_t>();
-  for (int64_t n = 0; n < ids.size(1); ++n) {
-    words.push_back(info.words[static_cast<size_t>(id[n])]);
-  }
+  const at::Tensor picture = word_square(*tokenizer, read_image(options.picture));
+  const std::vector<std::string> words = words_of_square(*tokenizer, picture);
   if (!options.output.empty()) {
     write_image(options.output, word_picture(picture[0], words, sides));
   }

@@ -15,7 +15,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr double kOtherWeight = 0.4;  // of keywords in the prior
 constexpr const char* kFrechet = "Frechet distance";
 constexpr const char* kScore = "guide's score";
 
@@ -117,7 +116,8 @@ Json words_report(const spae::Model& model, const at::Tensor& ids,
   const int64_t upper = upper_tokens(model);
   const auto count = static_cast<int64_t>(truths.size());
   const train::WordMatch match = train::word_match(ids.narrow(1, 0, upper), truths),
-                         prior = train::prior_match(training, truths, kOtherWeight, upper);
+                         prior =
+                             train::prior_match(training, truths, train::kPriorOtherWeight, upper);
   return {{"words", upper},
           {"a name first", share(match.name_first, count)},
           {"a name", share(match.name, count)},

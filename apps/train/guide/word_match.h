@@ -25,6 +25,9 @@ WordMatch word_match(const at::Tensor& said, const std::vector<data::PictureWord
 std::vector<int64_t> frequent_words(const std::vector<data::PictureWords>& pictures,
                                     double other_weight, int64_t count);
 
+/// Weight of words other than names in the prior that SPAE is measured beside, whatever a guide's recipe says.
+inline constexpr double kPriorOtherWeight = 0.4;
+
 /// What the frequent words hit.
 WordMatch prior_match(const std::vector<data::PictureWords>& training,
                       const std::vector<data::PictureWords>& truths, double other_weight,

@@ -4,14 +4,11 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/matmul.h>
 #include <ATen/ops/stack.h>
-#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "apps/eval/floors.h"
 #include "apps/eval/metrics.h"
@@ -32,7 +29,6 @@ constexpr int64_t kEvalBatch = 32;
 constexpr int64_t kFloorPatch = 8;  // pixels, of the mosaic beside each PSNR
 constexpr int64_t kSampleColumns =
     8;  // of the runner's sheet: original, mosaic, six prefixes of layers
-constexpr double kOtherWeight = 0.4;  // of keywords in the prior, as in the guide's recipe
 constexpr double kMatchWorth_dB =
     10.0;  // of the score: all pictures' words right are worth so many dB
 constexpr const char* kLicense =
@@ -54,10 +50,6 @@ std::vector<int64_t> prefixes(int64_t layers) {
     result.push_back(count == 1 ? layers : 1 + i * (layers - 1) / (count - 1));
   return result;
 }
-
-}  // namespace
-
-namespace {
 
 /// The config with as many words to say as the pictures' captions have.
 spae::Config with_words(spae::Config config, const WordPictures& pictures) {
@@ -211,7 +203,7 @@ void SpaeTask::measure_words(TaskEvaluation& result) {
   const int64_t upper = model_.pyramid.tokens(std::min<int64_t>(2, layers));
   const WordMatch match = word_match(all.narrow(1, 0, upper), truths),
                   guide = word_match(at::cat(guided), truths),
-                  prior = prior_match(training, truths, kOtherWeight, 5);
+                  prior = prior_match(training, truths, kPriorOtherWeight, 5);
   result.metrics["name@1"] = match.name_first;
   result.metrics["name@5"] = match.name;
   result.metrics["any@1"] = match.any_first;

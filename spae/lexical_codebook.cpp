@@ -170,8 +170,9 @@ LexicalCodebook make_lexical_codebook(const WordTable& table, int64_t width) {
   codebook.ids = table.ids.clone();
   codebook.semantics = unit_rows(unit - unit.mean(at::IntArrayRef{0}));
   const WordProjection projection = principal_components(codebook.semantics, width);
-  codebook.codes =
-      unit_rows(at::matmul(codebook.semantics - projection.mean, projection.basis)).contiguous();
+  const at::Tensor codes =
+      unit_rows(at::matmul(codebook.semantics - projection.mean, projection.basis));
+  codebook.codes = codes.to(at::kHalf).to(at::kFloat).contiguous();
   validate(codebook);
   return codebook;
 }

@@ -38,6 +38,13 @@ WordTensors take_words(std::map<std::string, at::Tensor>& tensors, const std::st
   return {take(kText), take(kIds), take(kCodes)};
 }
 
+/// The values in half precision where that changes none of them, in single precision otherwise.
+at::Tensor shortest(const at::Tensor& values) {
+  const at::Tensor single = values.to(at::kFloat).contiguous();
+  const at::Tensor half = single.to(at::kHalf);
+  return half.to(at::kFloat).equal(single) ? half : single;
+}
+
 /// The parameters but for the words' codes, which no training changes and no rounding may.
 ParameterList network_of(spae::Model& model) {
   ParameterList list = spae::parameters(model);
@@ -95,7 +102,7 @@ ModelFile spae_file(const spae::Model& model, const Preprocess& preprocess,
   file.license = license;
   spae::Model view = model;  // its tensors share the model's memory
   file.tensors = store_parameters(network_of(view), stored);
-  file.tensors.emplace(kCodes, model.codebook.codes.detach().cpu().to(at::kFloat).contiguous());
+  file.tensors.emplace(kCodes, shortest(model.codebook.codes.detach().cpu()));
   const std::string words = nlohmann::json(model.codebook.words).dump();
   const at::Tensor text = at::empty({static_cast<int64_t>(words.size())}, at::kByte);
   std::memcpy(text.mutable_data_ptr(), words.data(), words.size());

@@ -33,6 +33,7 @@ void validate(const SpaeRecipe& recipe) {
   range("all_layers", recipe.all_layers, 0.0, 1.0);
   range("photo_share", recipe.photo_share, 0.0, 1.0);
   range("views", recipe.views, int64_t{0}, int64_t{1024});
+  range("said_at_least", recipe.said_at_least, int64_t{1}, int64_t{1} << 30);
   range("known_words", recipe.known_words, int64_t{1}, model.num_words);
   range("discriminator_base", recipe.discriminator_base, int64_t{1}, int64_t{1} << 20);
   range("discriminator_channels", recipe.discriminator_channels, int64_t{1}, int64_t{4096});

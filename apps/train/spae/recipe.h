@@ -28,6 +28,7 @@ struct SpaeRecipe {
   double photo_share = 0.33;  // of a batch
   int64_t views = 4;          // of each drawing and photo, whose features are kept; 0: without end
   int64_t known_words = 16;   // of a picture, that targets are drawn from
+  int64_t said_at_least = 1;          // captions that hold a word which "guide" may say
   bool start_from_guide = true;       // the semantic path starts as the guide's net
   int64_t discriminator_base = 2048;  // channels times pixels (vqgan::DiscriminatorConfig)
   int64_t discriminator_channels = 128;
@@ -54,6 +55,7 @@ void visit_fields(AnyRecipe& r, Visitor&& visitor) {
   visitor(std::string("photo_share"), r.photo_share);
   visitor(std::string("views"), r.views);
   visitor(std::string("known_words"), r.known_words);
+  visitor(std::string("said_at_least"), r.said_at_least);
   visitor(std::string("start_from_guide"), r.start_from_guide);
   visitor(std::string("discriminator_base"), r.discriminator_base);
   visitor(std::string("discriminator_channels"), r.discriminator_channels);

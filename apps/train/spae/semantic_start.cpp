@@ -5,6 +5,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/tensor.h>
+#include <map>
 #include <set>
 
 #include "kernels/check.h"
@@ -37,14 +38,20 @@ void start_from_guide(spae::Model& model, const spae::DualEncoder& guide) {
   path.heads.bias.copy_(bias.repeat({positions}));
 }
 
-std::vector<int64_t> said_words(const WordPictures& pictures) {
-  std::set<int64_t> words;
+std::vector<int64_t> said_words(const WordPictures& pictures, int64_t least) {
+  std::map<int64_t, int64_t> captions;  // that hold a word
   for (int64_t i = 0; i < pictures.drawings(); ++i) {
     const data::PictureWords& truth = pictures.words_of(i);
-    words.insert(truth.names.begin(), truth.names.end());
+    std::set<int64_t> words(truth.names.begin(), truth.names.end());
     words.insert(truth.others.begin(), truth.others.end());
+    for (const int64_t word : words) ++captions[word];
   }
-  return {words.begin(), words.end()};
+  std::vector<int64_t> said;
+  for (const auto& [word, count] : captions)
+    if (count >= least) said.push_back(word);
+  check_arg(!said.empty(), "said_words", "no word is in ", least,
+            " captions of drawings: lower said_at_least");
+  return said;
 }
 
 void say_words(spae::Model& model, const std::vector<int64_t>& rows) {

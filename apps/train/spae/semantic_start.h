@@ -16,8 +16,11 @@ namespace lexel::train {
 /// its output in the space of the codes.
 void start_from_guide(spae::Model& model, const spae::DualEncoder& guide);
 
-/// The words that captions of training pictures hold, as rows of the codebook: what a guide may say. It never learnt to say others.
-std::vector<int64_t> said_words(const WordPictures& pictures);
+/// The words that at least `least` drawings' captions hold, as rows of the codebook: what a guide may say. It hardly learnt to say
+/// others, and the model's file holds a vector for each.
+///
+/// throws   Error(kUsage) when no word is left
+std::vector<int64_t> said_words(const WordPictures& pictures, int64_t least);
 
 /// Gives a semantic path of "guide" these words to say, rows of the model's codebook, whose semantics are there.
 void say_words(spae::Model& model, const std::vector<int64_t>& rows);

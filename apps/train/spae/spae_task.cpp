@@ -52,9 +52,11 @@ std::vector<int64_t> prefixes(int64_t layers) {
 }
 
 /// The config with as many words to say as the pictures' captions have.
-spae::Config with_words(spae::Config config, const WordPictures& pictures) {
+spae::Config with_words(const SpaeRecipe& recipe, const WordPictures& pictures) {
+  spae::Config config = recipe.model;
   const bool guided = config.feature_width > 0 && config.upper_words == "guide";
-  config.semantic_words = guided ? static_cast<int64_t>(said_words(pictures).size()) : 0;
+  config.semantic_words =
+      guided ? static_cast<int64_t>(said_words(pictures, recipe.said_at_least).size()) : 0;
   return config;
 }
 
@@ -66,14 +68,15 @@ SpaeTask::SpaeTask(const SpaeRecipe& recipe, SpaeData data, at::ScalarType store
       data_(std::move(data)),
       stored_(stored),
       device_(device),
-      model_(spae::make_model(with_words(recipe.model, *data_.pictures), data_.words,
+      model_(spae::make_model(with_words(recipe, *data_.pictures), data_.words,
                               uint64_t(recipe.schedule.seed), device)),
       mean_real_(at::zeros({1}, at::kFloat).to(device)),
       mean_fake_(at::zeros({1}, at::kFloat).to(device)),
       batches_(recipe_, *data_.pictures, *data_.guide, model_.codebook.semantics, data_.scores) {
   if (recipe_.model.feature_width > 0 && recipe_.start_from_guide)
     start_from_guide(model_, *data_.guide);
-  if (model_.semantic_path.rows.defined()) say_words(model_, said_words(*data_.pictures));
+  if (model_.semantic_path.rows.defined())
+    say_words(model_, said_words(*data_.pictures, recipe_.said_at_least));
   if (recipe_.loss.adversarial > 0.0) {
     vqgan::DiscriminatorConfig config;
     config.image_size = recipe_.model.image_size;

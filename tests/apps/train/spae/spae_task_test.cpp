@@ -150,11 +150,15 @@ TEST_F(SpaeTraining, UpperWordsCanBeTheGuidesOwnAmongThoseThatCaptionsHold) {
   SpaeRecipe recipe = small_recipe();
   recipe.model.upper_words = "guide";
   recipe.model.semantic_width = 12;
+  recipe.said_at_least = 2;
   run(recipe, "run");
   const spae::Model model = read("run");
-  const std::vector<int64_t> said = said_words(pictures);
+  const std::vector<int64_t> said = said_words(pictures, 2);
   ASSERT_EQ(model.config.semantic_words, static_cast<int64_t>(said.size()));
   EXPECT_LE(said.back(), tests::kNamedWords - 1);
+  EXPECT_LT(said.size(), said_words(pictures, 1).size());
+  tests::expect_error(ErrorKind::kUsage, "no word is in 1000 captions",
+                      [&] { said_words(pictures, 1000); });
   const at::Tensor features = tests::random_tensor(8, {3, vqgan::kDepthFeatures});
   spae::DualEncoder open = guide;  // the clamp of standardised features is not taken over
   open.config.clamp = 1e3;

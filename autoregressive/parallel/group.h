@@ -1,0 +1,95 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "autoregressive/parallel/world.h"
+
+namespace c10d {
+class Backend;
+class Work;
+}  // namespace c10d
+
+namespace lexel::parallel {
+
+/// What this rank sent, by collective. Bytes are those that leave a rank in a ring: n ranks, B bytes of the whole tensor:
+/// all_gather and reduce_scatter (n - 1) / n B, all_reduce twice that, all_to_all (n - 1) / n B, broadcast and send B.
+struct Traffic {
+  struct Count {
+    int64_t calls = 0;
+    int64_t bytes = 0;
+  };
+  std::map<std::string, Count> by_collective;  // "all_reduce", "all_gather", ...
+  int64_t bytes() const;                       // of all
+};
+
+/// A collective under way. wait() before its tensors are touched; the destructor does not wait.
+class Pending {
+ public:
+  Pending() = default;  // done
+  Pending(c10::intrusive_ptr<c10d::Work> work, std::vector<at::Tensor> kept, std::string what);
+  /// throws   Error(kIo) naming axis, rank and collective when another rank died, timed out or threw
+  void wait();
+
+ private:
+  c10::intrusive_ptr<c10d::Work> work_;
+  std::vector<at::Tensor> kept_;
+  std::string what_;
+};
+
+enum class Reduce { kSum, kMax, kMin };
+
+/// The ranks along one axis of a mesh. Calls must come in the same order on all of them. A group of one does nothing and
+/// sends nothing. Tensors are contiguous; float32, float64, bfloat16 or int64. No gradient: see differentiable.h.
+///
+/// throws   every call: Error(kIo) naming axis, rank and collective when another rank died, timed out or threw
+class Group {
+ public:
+  /// A group of one.
+  explicit Group(std::string axis = "");
+  /// The ranks `members` of the world, this one among them. `name` is unique to these members.
+  Group(const World& world, std::string axis, const std::string& name,
+        const std::vector<int64_t>& members, at::Device device);
+
+  int64_t rank() const { return rank_; }  // among the members
+  int64_t size() const { return size_; }
+  const std::string& axis() const { return axis_; }
+  const std::vector<int64_t>& members() const { return members_; }  // ranks of the world
+
+  void all_reduce(at::Tensor& x, Reduce reduce = Reduce::kSum);  // in place
+  at::Tensor all_gather(const at::Tensor& x, int64_t dim);      // parts behind each other along dim
+  /// The sum's part `rank()` along dim, whose size divides by size().
+  at::Tensor reduce_scatter(const at::Tensor& x, int64_t dim);
+  /// Part j along dim 0 goes to rank j; returns what came, in the order of ranks. Sizes divide evenly.
+  at::Tensor all_to_all(const at::Tensor& x);
+  void broadcast(at::Tensor& x, int64_t from);  // in place
+  void barrier();
+
+  /// The same, under way: `out` is (size() * n) of `in` (n), or the other way round, both one-dimensional.
+  Pending all_gather_async(at::Tensor& out, const at::Tensor& in);
+  Pending reduce_scatter_async(at::Tensor& out, const at::Tensor& in);
+  Pending all_reduce_async(at::Tensor& x);
+  /// Messages between two ranks are told apart by tag (>= 0).
+  Pending send(const at::Tensor& x, int64_t to, int64_t tag);
+  Pending receive(at::Tensor& x, int64_t from, int64_t tag);
+
+  const Traffic& traffic() const;
+  void forget_traffic();
+
+ private:
+  struct State;  // shared by copies
+  c10d::Backend& backend() const;
+  void count(const char* collective, int64_t bytes) const;
+  std::string describe(const char* collective) const;
+
+  std::string axis_;
+  int64_t rank_ = 0, size_ = 1;
+  std::vector<int64_t> members_{0};
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace lexel::parallel

@@ -9,11 +9,6 @@
 
 #include "autoregressive/parallel/world.h"
 
-namespace c10d {
-class Backend;
-class Work;
-}  // namespace c10d
-
 namespace lexel::parallel {
 
 /// What this rank sent, by collective. Bytes are those that leave a rank in a ring: n ranks, B bytes of the whole tensor:
@@ -31,14 +26,13 @@ struct Traffic {
 class Pending {
  public:
   Pending() = default;  // done
-  Pending(c10::intrusive_ptr<c10d::Work> work, std::vector<at::Tensor> kept, std::string what);
+  struct Work;          // with the tensors that it reads and writes
+  explicit Pending(std::shared_ptr<Work> work) : work_(std::move(work)) {}
   /// throws   Error(kIo) naming axis, rank and collective when another rank died, timed out or threw
   void wait();
 
  private:
-  c10::intrusive_ptr<c10d::Work> work_;
-  std::vector<at::Tensor> kept_;
-  std::string what_;
+  std::shared_ptr<Work> work_;
 };
 
 enum class Reduce { kSum, kMax, kMin };
@@ -61,7 +55,7 @@ class Group {
   const std::vector<int64_t>& members() const { return members_; }  // ranks of the world
 
   void all_reduce(at::Tensor& x, Reduce reduce = Reduce::kSum);  // in place
-  at::Tensor all_gather(const at::Tensor& x, int64_t dim);      // parts behind each other along dim
+  at::Tensor all_gather(const at::Tensor& x, int64_t dim);  // parts behind each other along dim
   /// The sum's part `rank()` along dim, whose size divides by size().
   at::Tensor reduce_scatter(const at::Tensor& x, int64_t dim);
   /// Part j along dim 0 goes to rank j; returns what came, in the order of ranks. Sizes divide evenly.
@@ -72,7 +66,7 @@ class Group {
   /// The same, under way: `out` is (size() * n) of `in` (n), or the other way round, both one-dimensional.
   Pending all_gather_async(at::Tensor& out, const at::Tensor& in);
   Pending reduce_scatter_async(at::Tensor& out, const at::Tensor& in);
-  Pending all_reduce_async(at::Tensor& x);
+  Pending all_reduce_async(at::Tensor& x, Reduce reduce = Reduce::kSum);
   /// Messages between two ranks are told apart by tag (>= 0).
   Pending send(const at::Tensor& x, int64_t to, int64_t tag);
   Pending receive(at::Tensor& x, int64_t from, int64_t tag);
@@ -82,9 +76,10 @@ class Group {
 
  private:
   struct State;  // shared by copies
-  c10d::Backend& backend() const;
-  void count(const char* collective, int64_t bytes) const;
-  std::string describe(const char* collective) const;
+  friend class Pending;
+  template <class Start>
+  Pending start(const char* collective, int64_t bytes, std::vector<at::Tensor> kept,
+                Start&& start) const;
 
   std::string axis_;
   int64_t rank_ = 0, size_ = 1;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <list>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,7 +16,7 @@ namespace lexel::parallel {
 struct MeshShape {
   std::vector<std::pair<std::string, int64_t>> axes;
 
-  int64_t size() const;                         // product of all lengths
+  int64_t size() const;                           // product of all lengths
   int64_t length(const std::string& axis) const;  // 1 for an axis that is not named
 };
 
@@ -44,8 +45,8 @@ class Mesh {
   World world_;
   MeshShape shape_;
   Group everyone_;
-  std::vector<std::pair<std::string, Group>> groups_;
-  std::vector<std::pair<std::string, Group>> ones_;
+  std::list<std::pair<std::string, Group>> groups_;  // references to them stay
+  std::list<std::pair<std::string, Group>> ones_;
 };
 
 }  // namespace lexel::parallel

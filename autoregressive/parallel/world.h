@@ -6,11 +6,9 @@
 #include <string>
 #include <vector>
 
-namespace c10d {
-class Store;
-}
-
 namespace lexel::parallel {
+
+class Meeting;
 
 /// Who this process is among those that work on one model, and where they meet. Copies share the meeting place.
 struct World {
@@ -19,8 +17,9 @@ struct World {
   int64_t local_rank = 0;  // on this host: which GPU
   std::string launcher;    // "torchrun", "mpirun", "srun", "lexel launch"; "" for one process alone
   std::string interface = "127.0.0.1";  // address that others reach this host by
-  std::chrono::milliseconds timeout{600000};  // of any collective: a rank that is later is taken for dead
-  std::shared_ptr<c10d::Store> store;  // null in a world of one
+  std::chrono::milliseconds timeout{
+      600000};                       // of any collective: a rank that is later is taken for dead
+  std::shared_ptr<Meeting> meeting;  // null in a world of one
 };
 
 /// The world that the environment tells of: RANK and WORLD_SIZE with MASTER_ADDR and MASTER_PORT (torchrun, lexel launch), those
@@ -39,5 +38,13 @@ std::vector<World> worlds_of_threads(int64_t size, std::chrono::milliseconds tim
 /// text     what must be equal on all ranks, for the message
 /// throws   Error(kUsage) on every rank, naming the ranks that differ from rank 0 and their text
 void check_same_everywhere(const World& world, const std::string& what, const std::string& text);
+
+/// The texts of all ranks, in their order. Called in the same order on all of them.
+/// throws   Error(kIo) naming the ranks that did not come
+std::vector<std::string> exchange(const World& world, const std::string& what,
+                                  const std::string& text);
+
+/// Leaves words for the messages of the other ranks, before this one ends because of an error of its own.
+void tell_failure(const World& world, const std::string& words);
 
 }  // namespace lexel::parallel

@@ -1,0 +1,3 @@
+#pragma once
+
+// See ../README.md. Nothing of it is used.

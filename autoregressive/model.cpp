@@ -5,7 +5,6 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/cos.h>
-#include <ATen/ops/embedding.h>
 #include <ATen/ops/exp.h>
 #include <ATen/ops/linalg_svd.h>
 #include <ATen/ops/sin.h>
@@ -14,9 +13,8 @@
 #include <numbers>
 #include <utility>
 
-#include "autoregressive/dropout.h"
+#include "autoregressive/layer_runner.h"
 #include "autoregressive/rematerialize.h"
-#include "autoregressive/softmax_loss.h"
 #include "kernels/check.h"
 
 namespace lexel::ar {
@@ -120,8 +118,12 @@ std::string block_name(const char* stack, size_t i) {
   return std::string(stack) + ".blocks." + std::to_string(i);
 }
 
-at::Tensor drop_embedding(const at::Tensor& x, const char* site, const ForwardOptions& options) {
-  return options.dropout == 0.0 ? x : dropout(x, options.dropout, options.seed, site, options.step);
+/// A stack's stream from its inputs (B, N, D).
+at::Tensor enter(const at::Tensor& x, const std::string& stack, const ForwardOptions& options) {
+  const LayerRunner& runner = runner_of(options);
+  const at::Tensor stream = runner.enter(x.to(residual_type(options)), stack);
+  if (options.dropout == 0.0) return stream;
+  return runner.dropout(stream, stack + ".input", x.size(1), options);
 }
 
 /// (B, m) bool: true before each row's length.
@@ -131,24 +133,27 @@ at::Tensor real_pieces(const Condition& condition) {
       .lt(condition.lengths.unsqueeze(1));
 }
 
-/// The text without the columns that are padding in every row.
-Condition without_padding(const Condition& condition) {
-  const int64_t longest =
-      condition.lengths.numel() == 0 ? 1 : condition.lengths.max().item<int64_t>();
+/// The text without the columns that are padding in every row, here and in the batch that this one is a part of.
+Condition without_padding(const Condition& condition, const ForwardOptions& options) {
+  const int64_t here = condition.lengths.numel() == 0 ? 1 : condition.lengths.max().item<int64_t>();
+  const int64_t longest = std::min(std::max(here, options.text_tokens), condition.text.size(1));
   return {condition.text.narrow(1, 0, longest), condition.lengths, condition.classes};
 }
 
 /// The encoder behind checks: (B, m, D) in `compute`.
 at::Tensor encoded(const Model& model, const Condition& condition, const at::Tensor& keys,
                    const ForwardOptions& options) {
-  at::Tensor x = at::embedding(model.text_embedding, condition.text) +
-                 model.text_positions.narrow(0, 0, condition.text.size(1));  // (B, m, D)
-  x = drop_embedding(x.to(residual_type(options)), "encoder.input", options);
-  const BlockInputs inputs{kernels::AttentionMask::full(), keys, {}, {}};
+  const LayerRunner& runner = runner_of(options);
+  const int64_t tokens = condition.text.size(1);
+  at::Tensor x = runner.embedding(model.text_embedding, "text_embedding", condition.text) +
+                 model.text_positions.narrow(0, 0, tokens);  // (B, m, D)
+  x = enter(x, "encoder", options);
+  const BlockInputs inputs{kernels::AttentionMask::full(), keys, {}, {}, tokens};
   for (size_t i = 0; i < model.encoder.size(); ++i) {
     x = run(model.encoder[i], block_name("encoder", i), model.config, inputs, x, options);
   }
-  return apply_norm(model.encoder_norm, x, options.compute);
+  return runner.leave(runner.norm(model.encoder_norm, "encoder.norm", x, options.compute),
+                      "encoder", tokens);
 }
 
 void check_places(const Config& config, const at::Tensor& tokens, const at::Tensor& places) {
@@ -172,23 +177,27 @@ void check_places(const Config& config, const at::Tensor& tokens, const at::Tens
 at::Tensor decoded(const Model& model, const Condition& given, const at::Tensor& tokens,
                    int64_t blocks, const ForwardOptions& options, const at::Tensor& places = {}) {
   const Config& config = model.config;
+  const LayerRunner& runner = runner_of(options);
   const int64_t batch = tokens.size(0), count = tokens.size(1), width = config.width;
   BlockInputs inputs;
   if (config.text_depth > 0) {
-    const Condition condition = without_padding(given);
+    const Condition condition = without_padding(given, options);
     inputs.text_keys = real_pieces(condition);
     inputs.text = encoded(model, condition, inputs.text_keys, options);
   }
 
   // Place p holds the token before it, and the position of the token that comes there.
-  const auto first = config.classes > 0 ? at::embedding(model.start, given.classes).unsqueeze(1)
-                                        : model.start.expand({batch, 1, width});  // (B, 1, D)
-  const auto before = at::embedding(model.token_embedding, tokens.narrow(1, 0, count - 1));
+  const auto first = config.classes > 0
+                         ? runner.embedding(model.start, "start", given.classes).unsqueeze(1)
+                         : model.start.expand({batch, 1, width});  // (B, 1, D)
+  const auto before =
+      runner.embedding(model.token_embedding, "token_embedding", tokens.narrow(1, 0, count - 1));
   const auto positions = (model.row_positions.unsqueeze(1) + model.column_positions.unsqueeze(0))
                              .reshape({count, width});
   at::Tensor x = at::cat({first, before}, 1) + positions;  // (B, N, D)
   if (places.defined()) x = x.gather(1, places.unsqueeze(2).expand({-1, -1, width}));
-  x = drop_embedding(x.to(residual_type(options)), "decoder.input", options);
+  inputs.tokens = x.size(1);
+  x = enter(x, "decoder", options);
 
   const std::vector<bool> conv = conv_blocks(config);
   for (size_t i = 0; i < static_cast<size_t>(blocks); ++i) {
@@ -199,11 +208,11 @@ at::Tensor decoded(const Model& model, const Condition& given, const at::Tensor&
   return x;
 }
 
-/// What the softmax layer reads: (B N, D) in `compute`, or (B n, D) at `places`.
+/// What the softmax layer reads: the decoder's normed stream, (B, N, D) in `compute`, or (B, n, D) at `places`.
 at::Tensor decoder_output(const Model& model, const Condition& condition, const at::Tensor& tokens,
                           const ForwardOptions& options, const at::Tensor& places = {}) {
   const auto x = decoded(model, condition, tokens, model.config.depth, options, places);
-  return apply_norm(model.decoder_norm, x, options.compute).flatten(0, 1);
+  return runner_of(options).norm(model.decoder_norm, "decoder.norm", x, options.compute);
 }
 
 void list_table(const std::string& name, at::Tensor& table, int64_t rows, int64_t width,
@@ -320,7 +329,9 @@ at::Tensor encode_text(const Model& model, const Condition& condition,
 at::Tensor logits(const Model& model, const Condition& condition, const at::Tensor& tokens,
                   const ForwardOptions& options) {
   check_arguments(model.config, condition, tokens, options, "ar::logits");
-  return apply_linear(model.softmax, decoder_output(model, condition, tokens, options))
+  const auto x = decoder_output(model, condition, tokens, options);
+  return runner_of(options)
+      .logits(model.softmax, x, tokens.size(1))
       .to(residual_type(options))
       .reshape({tokens.size(0), tokens.size(1), model.config.codebook_size});
 }
@@ -330,7 +341,8 @@ at::Tensor features(const Model& model, const Condition& condition, const at::Te
   check_arguments(model.config, condition, tokens, options, "ar::features");
   check_arg(block >= 0 && block < model.config.depth, "ar::features", "expected a block in 0 to ",
             model.config.depth - 1, ", got ", block);
-  return decoded(model, condition, tokens, block + 1, options);
+  return runner_of(options).whole(decoded(model, condition, tokens, block + 1, options),
+                                  tokens.size(1));
 }
 
 at::Tensor token_loss(const Model& model, const Condition& condition, const at::Tensor& tokens,
@@ -342,16 +354,17 @@ at::Tensor token_loss(const Model& model, const Condition& condition, const at::
   if (places.defined()) check_places(model.config, tokens, places);
   const at::Tensor& given = seen.defined() ? seen : tokens;
   const at::Tensor learnt = places.defined() ? tokens.gather(1, places) : tokens;
-  return softmax_loss(model.softmax, decoder_output(model, condition, given, options, places),
-                      learnt.flatten());
+  const auto x = decoder_output(model, condition, given, options, places);
+  return runner_of(options).softmax_loss(model.softmax, x, learnt.size(1), learnt.flatten());
 }
 
 at::Tensor token_log_likelihoods(const Model& model, const Condition& condition,
                                  const at::Tensor& tokens, const ForwardOptions& options) {
   check_arguments(model.config, condition, tokens, options, "ar::token_log_likelihoods");
   const at::NoGradGuard no_grad;
-  return log_likelihoods(model.softmax, decoder_output(model, condition, tokens, options),
-                         tokens.flatten())
+  const auto x = decoder_output(model, condition, tokens, options);
+  return runner_of(options)
+      .log_likelihoods(model.softmax, x, tokens.size(1), tokens.flatten())
       .reshape(tokens.sizes());
 }
 

@@ -8,7 +8,7 @@
 #include <ATen/ops/softmax.h>
 #include <cmath>
 
-#include "autoregressive/dropout.h"
+#include "autoregressive/layer_runner.h"
 #include "kernels/attention.h"
 #include "kernels/gelu.h"
 
@@ -36,9 +36,10 @@ at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
   return out.transpose(1, 2).reshape({q.size(0), q.size(1), q.size(2) * q.size(3)});
 }
 
-/// x (B, N, parts D) as so many views (B, N, H, d); unbind, because its gradient is written in one go.
-std::vector<at::Tensor> heads_of(const at::Tensor& x, int64_t parts, int64_t heads) {
-  return x.reshape({x.size(0), x.size(1), parts, heads, x.size(2) / parts / heads}).unbind(2);
+/// x (B, N, parts H d) as so many views (B, N, H, d); unbind, because its gradient is written in one go.
+std::vector<at::Tensor> heads_of(const at::Tensor& x, int64_t parts, int64_t head_width) {
+  return x.reshape({x.size(0), x.size(1), parts, x.size(2) / parts / head_width, head_width})
+      .unbind(2);
 }
 
 /// The three sublayers of one block of one pass.
@@ -47,37 +48,56 @@ struct Sublayers {
   const Config& config;
   const BlockInputs& inputs;
   const ForwardOptions& options;
+  int64_t tokens;  // of the whole stream
+  const LayerRunner& runner = runner_of(options);
+  int64_t head_width = config.width / config.heads;
 
   at::Tensor drop(const at::Tensor& x, const char* site) const {
-    if (options.dropout == 0.0) return x;
-    return dropout(x, options.dropout, options.seed, name + site, options.step);
+    return options.dropout == 0.0 ? x : runner.dropout(x, name + site, tokens, options);
+  }
+
+  at::Tensor norm(const LayerNorm& layer, const char* part, const at::Tensor& x) const {
+    return runner.norm(layer, name + part, x, options.compute);
+  }
+
+  at::Tensor linear(const Linear& layer, const char* part, const at::Tensor& x) const {
+    return runner.linear(layer, name + part, x, tokens);
   }
 
   at::Tensor self_attention(const SelfAttention& layer, const at::Tensor& x) const {
-    const auto qkv = apply_linear(layer.qkv, apply_norm(layer.norm, x, options.compute));
-    const auto parts = heads_of(qkv, 3, config.heads);
+    const auto qkv = linear(layer.qkv, ".attention.qkv", norm(layer.norm, ".attention.norm", x));
+    const auto parts = heads_of(qkv, 3, head_width);
     const auto attended = attend(parts[0], parts[1], parts[2], inputs.mask, inputs.self_keys);
-    if (!layer.out.weight.defined()) return x + drop(attended, ".attention.residual");
-    const auto y = apply_linear(layer.out, drop(attended, ".attention.output"));
+    if (!layer.out.weight.defined()) {
+      return x + drop(runner.join(attended, name + ".attention"), ".attention.residual");
+    }
+    const auto y = linear(layer.out, ".attention.out", drop(attended, ".attention.output"));
     return x + drop(y, ".attention.residual");
   }
 
   at::Tensor cross_attention(const CrossAttention& layer, const at::Tensor& x) const {
-    const auto q = apply_linear(layer.q, apply_norm(layer.norm, x, options.compute));
-    const auto kv = heads_of(apply_linear(layer.kv, inputs.text), 2, config.heads);
-    const auto attended =
-        attend(heads_of(q, 1, config.heads)[0], kv[0], kv[1], {}, inputs.text_keys);
-    const auto y = apply_linear(layer.out, drop(attended, ".cross.output"));
+    const auto q = linear(layer.q, ".cross.q", norm(layer.norm, ".cross.norm", x));
+    const auto kv_of_text =
+        runner.linear(layer.kv, name + ".cross.kv", inputs.text, inputs.text.size(1));
+    const auto kv = heads_of(kv_of_text, 2, head_width);
+    const auto attended = attend(heads_of(q, 1, head_width)[0], kv[0], kv[1], {}, inputs.text_keys);
+    const auto y = linear(layer.out, ".cross.out", drop(attended, ".cross.output"));
     return x + drop(y, ".cross.residual");
   }
 
   at::Tensor feed_forward(const FeedForward& layer, const at::Tensor& x) const {
-    const auto up = apply_linear(layer.up, apply_norm(layer.norm, x, options.compute));
+    const auto up = linear(layer.up, ".feed_forward.up", norm(layer.norm, ".feed_forward.norm", x));
     const auto hidden = config.activation == "gelu" ? kernels::gelu(up) : at::relu(up);
-    const auto y = apply_linear(layer.down, drop(hidden, ".feed_forward.activation"));
+    const auto y =
+        linear(layer.down, ".feed_forward.down", drop(hidden, ".feed_forward.activation"));
     return x + drop(y, ".feed_forward.residual");
   }
 };
+
+Sublayers sublayers(const std::string& name, const Config& config, const BlockInputs& inputs,
+                    const at::Tensor& x, const ForwardOptions& options) {
+  return {name, config, inputs, options, inputs.tokens == 0 ? x.size(1) : inputs.tokens};
+}
 
 void list_self_attention(const std::string& name, SelfAttention& layer, const Config& config,
                          double residual_scale, const std::string& group, ParameterList& list) {
@@ -148,14 +168,14 @@ at::Tensor apply_norm(const LayerNorm& norm, const at::Tensor& x, at::ScalarType
 at::Tensor run_block(const EncoderBlock& block, const std::string& name, const Config& config,
                      const BlockInputs& inputs, const at::Tensor& x,
                      const ForwardOptions& options) {
-  const Sublayers run{name, config, inputs, options};
+  const Sublayers run = sublayers(name, config, inputs, x, options);
   return run.feed_forward(block.feed_forward, run.self_attention(block.attention, x));
 }
 
 at::Tensor run_block(const DecoderBlock& block, const std::string& name, const Config& config,
                      const BlockInputs& inputs, const at::Tensor& x,
                      const ForwardOptions& options) {
-  const Sublayers run{name, config, inputs, options};
+  const Sublayers run = sublayers(name, config, inputs, x, options);
   at::Tensor y = run.self_attention(block.attention, x);
   if (inputs.text.defined()) y = run.cross_attention(block.cross, y);
   return run.feed_forward(block.feed_forward, y);

@@ -52,6 +52,8 @@ struct DecoderBlock {
   FeedForward feed_forward;
 };
 
+class LayerRunner;  // layer_runner.h
+
 /// How a forward pass is computed.
 struct ForwardOptions {
   // dtype of matrix products and attention: kFloat or kBFloat16, the residual stream and the norms being float32; or
@@ -61,6 +63,10 @@ struct ForwardOptions {
   uint64_t seed = 0;           // of dropout, with
   int64_t step = 0;            // ... so that masks depend on (seed, step, layer) only
   bool rematerialize = false;  // blocks are computed again in the backward pass: memory for time
+  // Where the batch is a part of a larger one, as dropout and the encoder are to see it:
+  int64_t first_row = 0;    // number of its first row
+  int64_t text_tokens = 0;  // longest caption of the larger one; its text has as many columns
+  const LayerRunner* runner = nullptr;  // outlives the backward pass; null: one device
 };
 
 /// What all blocks of a stack read.
@@ -69,6 +75,7 @@ struct BlockInputs {
   at::Tensor self_keys;         // (B, N) bool: real keys of self-attention; undefined: all
   at::Tensor text;              // (B, M, D) compute dtype: the encoder's output; undefined: none
   at::Tensor text_keys;         // (B, M) bool: real pieces
+  int64_t tokens = 0;           // of the whole stream; 0: as many as x has
 };
 
 /// Append parameters, group `group`. A fresh weight is normal with a variance of 1 / (3 inputs), cut off at two standard
@@ -88,7 +95,7 @@ at::Tensor apply_linear(const Linear& linear, const at::Tensor& x);
 /// Layer norm of the residual stream, epsilon 1e-5, its result in `compute`.
 at::Tensor apply_norm(const LayerNorm& norm, const at::Tensor& x, at::ScalarType compute);
 
-/// One block.
+/// One block. A rank's part of it has fewer heads or hidden units: what the weights have.
 ///
 /// x        (B, N, D), the residual stream
 /// name     as in list_block: it names the streams of dropout

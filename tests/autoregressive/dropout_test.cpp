@@ -54,6 +54,21 @@ TEST(Dropout, GradientIsTheMask) {
   EXPECT_LT(tests::relative_difference(x.grad() * x, y), 1e-6);
 }
 
+TEST(Dropout, APartDropsWhatTheWholeDropsThere) {
+  const at::Tensor whole = dropout(at::ones({4, 7, 22}), 0.5, 1, "a", 2);
+  const auto part = [](int64_t rows, int64_t tokens, int64_t channels, const DropoutPart& where) {
+    return dropout(at::ones({rows, tokens, channels}), 0.5, 1, "a", 2, where);
+  };
+  EXPECT_TRUE(part(2, 7, 22, {.first_row = 1}).equal(whole.narrow(0, 1, 2)));
+  EXPECT_TRUE(part(4, 3, 22, {.first_token = 2, .tokens = 7}).equal(whole.narrow(1, 2, 3)));
+  EXPECT_TRUE(part(4, 7, 11, {.first_channel = 11, .channels = 22}).equal(whole.narrow(2, 11, 11)));
+  const DropoutPart corner{2, 1, 5, 7, 22};
+  EXPECT_TRUE(part(2, 4, 3, corner).equal(whole.narrow(0, 2, 2).narrow(1, 1, 4).narrow(2, 5, 3)));
+  // Tokens past the end belong to nobody, but must not be read or written out of place.
+  EXPECT_TRUE(
+      part(4, 4, 22, {.first_token = 4, .tokens = 7}).narrow(1, 0, 3).equal(whole.narrow(1, 4, 3)));
+}
+
 TEST(Dropout, RateZeroGivesTheTensorItself) {
   const at::Tensor x = at::ones({8});
   EXPECT_TRUE(dropout(x, 0.0, 1, "a", 0).is_same(x));

@@ -12,7 +12,7 @@ find_package(OpenSSL REQUIRED COMPONENTS Crypto) # OpenSSL::Crypto
 find_package(Threads REQUIRED)                   # Threads::Threads
 
 # These bring no CMake files in Debian: WebP::webp, WebP::webpdemux, Exif::exif, TurboJPEG::turbojpeg,
-# SentencePiece::sentencepiece, SentencePiece::train.
+# SentencePiece::sentencepiece, SentencePiece::train, Cbc::cbc.
 function(_lexel_import target library header)
   if(TARGET ${target})
     return()
@@ -31,3 +31,4 @@ _lexel_import(Exif::exif exif libexif/exif-data.h)
 _lexel_import(TurboJPEG::turbojpeg turbojpeg turbojpeg.h)
 _lexel_import(SentencePiece::sentencepiece sentencepiece sentencepiece_processor.h)
 _lexel_import(SentencePiece::train sentencepiece_train sentencepiece_trainer.h)
+_lexel_import(Cbc::cbc CbcSolver coin/Cbc_C_Interface.h)

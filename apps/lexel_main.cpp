@@ -3,6 +3,7 @@
 #include "apps/data/command.h"
 #include "apps/eval/command.h"
 #include "apps/language/command.h"
+#include "apps/launch/command.h"
 #include "apps/programs.h"
 #include "apps/train/command.h"
 #include "apps/words/command.h"
@@ -75,6 +76,7 @@ int main(int argc, char** argv) {
   WordsOptions words;
   DrawOptions draw;
   ImportOptions import;
+  LaunchOptions launch;
   lexel::bench::BenchOptions bench;
   DataCommands data;
   EvalCommands eval;
@@ -95,6 +97,7 @@ int main(int argc, char** argv) {
     define_heatmap(app, heatmap);
     define_words(app, words);
     define_draw(app, draw);
+    define_launch(app, launch);
     define_import(app, import);
     define_bench(app, bench);
     app.footer(
@@ -194,6 +197,7 @@ int main(int argc, char** argv) {
       if (draw.language_model.source.empty()) draw.language_model.source = kFetchedLanguageModel;
       return programs.draw(draw);
     }
+    if (command == "launch") return programs.launch(launch);
     return command == "info" ? programs.info(info) : programs.import(import);
   };
   return run_command_line("lexel", "COMMAND [OPTIONS] ...",

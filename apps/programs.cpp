@@ -8,6 +8,7 @@
 #include "apps/img2tok.h"
 #include "apps/import.h"
 #include "apps/info.h"
+#include "apps/launch/launch.h"
 #include "apps/spool.h"
 #include "apps/tok2img.h"
 #include "apps/words/words.h"
@@ -45,6 +46,7 @@ const Programs kPrograms = {
     [](const HeatmapOptions& o) { return entry<HeatmapOptions, run_heatmap>("lexel heatmap", o); },
     [](const WordsOptions& o) { return entry<WordsOptions, run_words>("lexel words", o); },
     [](const DrawOptions& o) { return entry<DrawOptions, run_draw>("lexel draw", o); },
+    [](const LaunchOptions& o) { return entry<LaunchOptions, run_launch>("lexel launch", o); },
     [](const InfoOptions& o) { return entry<InfoOptions, run_info>("lexel info", o); },
     [](const ImportOptions& o) { return entry<ImportOptions, run_import>("lexel import", o); },
     [](const data::FetchOptions& o) {

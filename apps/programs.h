@@ -11,6 +11,7 @@
 #include "apps/eval/upsampler/options.h"
 #include "apps/eval/words/options.h"
 #include "apps/language/options.h"
+#include "apps/launch/options.h"
 #include "apps/options.h"
 #include "apps/train/options.h"
 #include "apps/txt2img/options.h"
@@ -27,6 +28,7 @@ struct Programs {
   int (*heatmap)(const HeatmapOptions&);
   int (*words)(const WordsOptions&);
   int (*draw)(const DrawOptions&);
+  int (*launch)(const LaunchOptions&);
   int (*info)(const InfoOptions&);
   int (*import)(const ImportOptions&);
   int (*data_fetch)(const data::FetchOptions&);

@@ -19,7 +19,9 @@ Budget::Budget(int64_t steps, double minutes, const Plan& plan, double elapsed_s
   if (steps > 0) plan_ = {0, 0.0, steps};
 }
 
-double Budget::elapsed_s() const {
+double Budget::elapsed_s() const { return followed_s_.value_or(own_elapsed_s()); }
+
+double Budget::own_elapsed_s() const {
   return elapsed_before_s_ + std::chrono::duration<double>(Clock::now() - begin_).count();
 }
 

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 
 #include "apps/train/schedule.h"
 
@@ -17,7 +18,10 @@ class Budget {
   /// plan, elapsed_s   of the parts of the run before this one
   Budget(int64_t steps, double minutes, const Plan& plan, double elapsed_s);
 
-  double elapsed_s() const;  // of all parts
+  double elapsed_s() const;      // of all parts; what follow() said last, once it was called
+  double own_elapsed_s() const;  // by this process's clock
+  /// From now on it is this late until the next call: ranks that train together go by one clock.
+  void follow(double elapsed_s) { followed_s_ = elapsed_s; }
   bool finished(int64_t step) const;
   const Plan& plan() const { return plan_; }
   double progress(int64_t step) const { return plan_.progress(step); }
@@ -41,6 +45,7 @@ class Budget {
   Clock::time_point begin_ = Clock::now();
   int64_t measured_step_ = 0;
   double measured_s_ = 0.0;
+  std::optional<double> followed_s_;
 };
 
 /// Notices a loss that explodes.

@@ -13,6 +13,7 @@ void define_tokenizer(CLI::App* train, TrainOptions& options) {
   CLI::App* tokenizer =
       train->add_subcommand("tokenizer", "Train a picture tokenizer (ViT-VQGAN) by a recipe");
   define_task_options(*tokenizer, options);
+  add_mesh_options(*tokenizer, options);
   tokenizer->add_option("--preset", options.preset, "Model of this size instead of the recipe's")
       ->check(CLI::IsMember({"ss", "bb", "sl", "lexel-128"}))
       ->option_text("ss|bb|sl|lexel-128");
@@ -65,6 +66,7 @@ void define_generator(CLI::App* train, TrainGeneratorOptions& options) {
   CLI::App* generator = train->add_subcommand(
       "generator", "Train a generator of pictures from captions (Parti) or classes (VIM)");
   define_task_options(*generator, options.task);
+  add_mesh_options(*generator, options.task);
   add_tokenizer_option(*generator, options.tokenizer);
   add_scene_options(*generator, options.sprites, options.backgrounds);
   generator
@@ -207,6 +209,20 @@ void define_task_options(CLI::App& command, TrainTaskOptions& options) {
       ->option_text("N");
   add_device_option(command, options.device);
   add_quiet_option(command, options.quiet);
+}
+
+void add_mesh_options(CLI::App& command, TrainTaskOptions& options) {
+  command
+      .add_option("--mesh", options.mesh,
+                  "How the ranks of torchrun, mpirun, srun or lexel launch are laid out, as in "
+                  "data=2,tensor=2 (default: all along data)")
+      ->option_text("AXIS=N,...");
+  command
+      .add_option("--timeout", options.timeout,
+                  "Seconds after which a rank that others wait for is taken for dead")
+      ->check(CLI::Range(0.1, 1e6))
+      ->capture_default_str()
+      ->option_text("S");
 }
 
 void add_pictures_option(CLI::App& command, std::vector<std::string>& data) {

@@ -19,6 +19,8 @@ void define_task_options(CLI::App& command, TrainTaskOptions& options);
 
 // Options that several kinds have.
 
+/// --mesh and --timeout, of trainings that several ranks can share.
+void add_mesh_options(CLI::App& command, TrainTaskOptions& options);
 void add_pictures_option(CLI::App& command, std::vector<std::string>& data);  // --data, required
 /// --sprites, which is returned, and --backgrounds.
 CLI::Option* add_scene_options(CLI::App& command, std::string& sprites,

@@ -24,55 +24,85 @@ double factor_of(const std::map<std::string, double>& factors, const std::string
 
 Optimizer::Optimizer(const ParameterList& parameters, const OptimizerOptions& options)
     : options_(options) {
+  make_slots(parameters, alone_);
+}
+
+Optimizer::Optimizer(const ParameterList& parameters, const OptimizerOptions& options,
+                     parallel::Group& data, NormSum norm)
+    : options_(options), norm_(std::move(norm)) {
+  make_slots(parameters, data);
+}
+
+void Optimizer::make_slots(const ParameterList& parameters, parallel::Group& data) {
   const at::NoGradGuard no_grad;
+  std::vector<const Parameter*> trained;
   for (const Parameter& p : parameters) {
     if (!p.trained) continue;
+    trained.push_back(&p);
+    tensors_.push_back(*p.tensor);
+    groups_.push_back(p.group);
+  }
+  using Cut = parallel::UpdateSharding::Cut;
+  sharding_ = std::make_unique<parallel::UpdateSharding>(
+      tensors_, data, options_.method == Method::kAdamW ? Cut::kAnywhere : Cut::kTensorsWhole);
+  for (size_t i = 0; i < sharding_->slices().size(); ++i) {
+    const parallel::Slice& slice = sharding_->slices()[i];
+    const Parameter& p = *trained[slice.tensor];
     Slot slot;
     slot.name = p.name;
     slot.group = p.group;
     slot.decay = p.decay;
-    slot.weights = *p.tensor;  // shares storage with the model
-    if (options.average > 0) slot.average = slot.weights.detach().clone();
-    if (options.method == Method::kAdamW) {
+    slot.shape = p.tensor->sizes().vec();
+    slot.begin = slice.begin;
+    slot.weights = sharding_->weights(i);  // shares storage with the model
+    if (options_.average > 0) slot.average = slot.weights.clone();
+    if (options_.method == Method::kAdamW) {
       slot.first = at::zeros_like(slot.weights);
       slot.second = at::zeros_like(slot.weights);
     } else {
-      slot.factored = kernels::make_adafactor_state(slot.weights.detach(),
-                                                    options.method == Method::kAdafactorInt8);
+      slot.factored =
+          kernels::make_adafactor_state(slot.weights, options_.method == Method::kAdafactorInt8);
     }
     slots_.push_back(std::move(slot));
   }
 }
 
-void Optimizer::zero_gradients() {
-  for (const Slot& slot : slots_) slot.weights.mutable_grad() = at::Tensor();
-}
+void Optimizer::zero_gradients() { sharding_->zero_gradients(); }
 
 void Optimizer::select_trained(const std::map<std::string, double>& factors) {
-  for (const Slot& slot : slots_) {
-    slot.weights.set_requires_grad(factor_of(factors, slot.group) > 0);
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    tensors_[i].set_requires_grad(factor_of(factors, groups_[i]) > 0);
   }
 }
 
 double Optimizer::gradient_norm() const {
   std::vector<at::Tensor> norms;
-  std::vector<const Slot*> with_gradient;
-  for (const Slot& slot : slots_) {
-    if (!slot.weights.grad().defined()) continue;
-    norms.push_back(at::linalg_vector_norm(slot.weights.grad()));
-    with_gradient.push_back(&slot);
+  std::vector<size_t> with_gradient;
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    const at::Tensor gradient = sharding_->gradient(i);
+    if (!gradient.defined()) continue;
+    norms.push_back(at::linalg_vector_norm(gradient));
+    with_gradient.push_back(i);
   }
-  if (norms.empty()) return 0.0;
-  const at::Tensor values = at::stack(norms).to(at::kDouble).cpu();  // one wait for the device
-  for (size_t i = 0; i < with_gradient.size(); ++i) {
-    check(std::isfinite(values.const_data_ptr<double>()[i]), ErrorKind::kBadData,
-          "the gradient of ", with_gradient[i]->name, " is not finite");
+  double squared = 0.0;
+  std::string culprit;
+  if (!norms.empty()) {
+    const at::Tensor values = at::stack(norms).to(at::kDouble).cpu();  // one wait for the device
+    for (size_t k = 0; k < with_gradient.size(); ++k) {
+      const double norm = values.const_data_ptr<double>()[k];
+      const std::string& name = slots_[with_gradient[k]].name;
+      if (!std::isfinite(norm)) culprit = name;
+      if (!norm_.counts || norm_.counts(name)) squared += norm * norm;
+    }
   }
-  return at::linalg_vector_norm(values).item<double>();
+  if (norm_.over_ranks) return std::sqrt(norm_.over_ranks(squared, culprit));
+  check(culprit.empty(), ErrorKind::kBadData, "the gradient of ", culprit, " is not finite");
+  return std::sqrt(squared);
 }
 
 double Optimizer::step(double rate, const std::map<std::string, double>& factors) {
   const at::NoGradGuard no_grad;
+  sharding_->reduce();
   const double norm = gradient_norm();
   ++steps_;
   const bool clipped = options_.clip_norm > 0 && norm > options_.clip_norm;
@@ -85,20 +115,22 @@ double Optimizer::step(double rate, const std::map<std::string, double>& factors
   const double decay = std::min(options_.average,
                                 double(1 + steps_) / double(10 + steps_));  // follows fast at first
   for (const Slot& slot : slots_) {
-    if (slot.average.defined()) slot.average.lerp_(slot.weights.detach(), 1.0 - decay);
+    if (slot.average.defined()) slot.average.lerp_(slot.weights, 1.0 - decay);
   }
+  sharding_->share_weights();
   return norm;
 }
 
 void Optimizer::update_adamw(double rate, const std::map<std::string, double>& factors,
                              double scale) {
   std::vector<kernels::AdamWUpdate> updates;
-  for (const Slot& slot : slots_) {
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    const Slot& slot = slots_[i];
     const double slot_rate = rate * factor_of(factors, slot.group);
-    const at::Tensor& gradient = slot.weights.grad();
+    const at::Tensor gradient = sharding_->gradient(i);
     if (!gradient.defined() || slot_rate <= 0) continue;
     updates.push_back(
-        {slot.weights.detach(), gradient.contiguous(), slot.first, slot.second,
+        {slot.weights, gradient.contiguous(), slot.first, slot.second,
          kernels::AdamWOptions{.learning_rate = slot_rate,
                                .beta1 = options_.beta1,
                                .beta2 = options_.beta2,
@@ -112,11 +144,12 @@ void Optimizer::update_adamw(double rate, const std::map<std::string, double>& f
 
 void Optimizer::update_adafactor(double rate, const std::map<std::string, double>& factors,
                                  double scale) {
-  for (Slot& slot : slots_) {
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    Slot& slot = slots_[i];
     const double slot_rate = rate * factor_of(factors, slot.group);
-    const at::Tensor& gradient = slot.weights.grad();
+    const at::Tensor gradient = sharding_->gradient(i);
     if (!gradient.defined() || slot_rate <= 0) continue;
-    kernels::adafactor_(slot.weights.detach(), gradient.contiguous(), slot.factored,
+    kernels::adafactor_(slot.weights, gradient.contiguous(), slot.factored,
                         {.learning_rate = slot_rate,
                          .beta1 = options_.beta1,
                          .beta2 = options_.beta2,
@@ -127,21 +160,27 @@ void Optimizer::update_adafactor(double rate, const std::map<std::string, double
   }
 }
 
-std::map<std::string, at::Tensor> Optimizer::state() const {
-  std::map<std::string, at::Tensor> state;
+std::vector<StatePiece> Optimizer::state() const {
+  std::vector<StatePiece> state;
   for (const Slot& slot : slots_) {
+    // Of a slice of the tensor; a factor or scale is of a whole one.
+    const auto sliced = [&](const char* kind, const at::Tensor& tensor) {
+      state.push_back({kind + slot.name, slot.shape, {}, slot.begin, tensor});
+    };
+    const auto whole = [&](const char* kind, const at::Tensor& tensor) {
+      state.push_back({kind + slot.name, tensor.sizes().vec(), {}, 0, tensor});
+    };
+    sliced("weights/", slot.weights);
     if (options_.method == Method::kAdamW) {
-      state["first/" + slot.name] = slot.first;
-      state["second/" + slot.name] = slot.second;
+      sliced("first/", slot.first);
+      sliced("second/", slot.second);
     } else {
-      state["first/" + slot.name] = slot.factored.first_moment;
-      state["rows/" + slot.name] = slot.factored.row_factor;
-      state["columns/" + slot.name] = slot.factored.column_factor;
-      if (options_.method == Method::kAdafactorInt8) {
-        state["scales/" + slot.name] = slot.factored.first_scales;
-      }
+      sliced("first/", slot.factored.first_moment);
+      whole("rows/", slot.factored.row_factor);
+      whole("columns/", slot.factored.column_factor);
+      if (options_.method == Method::kAdafactorInt8) whole("scales/", slot.factored.first_scales);
     }
-    if (slot.average.defined()) state["average/" + slot.name] = slot.average;
+    if (slot.average.defined()) sliced("average/", slot.average);
   }
   return state;
 }
@@ -149,7 +188,7 @@ std::map<std::string, at::Tensor> Optimizer::state() const {
 void Optimizer::reset_averages() {
   const at::NoGradGuard no_grad;
   for (const Slot& slot : slots_) {
-    if (slot.average.defined()) slot.average.copy_(slot.weights.detach());
+    if (slot.average.defined()) slot.average.copy_(slot.weights);
   }
 }
 
@@ -157,11 +196,11 @@ void Optimizer::swap_averages() {
   const at::NoGradGuard no_grad;
   for (const Slot& slot : slots_) {
     if (!slot.average.defined()) continue;
-    const at::Tensor weights = slot.weights.detach();
-    const at::Tensor kept = weights.clone();
-    weights.copy_(slot.average);
+    const at::Tensor kept = slot.weights.clone();
+    slot.weights.copy_(slot.average);
     slot.average.copy_(kept);
   }
+  if (options_.average > 0) sharding_->share_weights();
 }
 
 }  // namespace lexel::train

@@ -2,10 +2,15 @@
 
 #include <ATen/core/Tensor.h>
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "apps/train/state_piece.h"
+#include "autoregressive/parallel/group.h"
+#include "autoregressive/parallel/update_sharding.h"
 #include "kernels/adafactor.h"
 #include "kernels/parameters.h"
 
@@ -22,18 +27,33 @@ struct OptimizerOptions {
   Method method = Method::kAdamW;
 };
 
-/// AdamW or Adafactor over the trained tensors of a model, with their moments and averaged weights.
+/// Adds up a rank's part of the squared norm of the gradient over all ranks, and takes a culprit's name from the rank that has one.
+struct NormSum {
+  /// `squared` of this rank, `culprit` the name of a tensor whose gradient is not finite, or empty; returns the sum over all ranks.
+  /// throws   Error(kBadData) on every rank, naming rank and culprit, where one has one
+  std::function<double(double squared, const std::string& culprit)> over_ranks;
+  /// Whether this rank's part of a tensor counts; a tensor that several ranks hold counts once. Null: all count.
+  std::function<bool(const std::string& name)> counts;
+};
+
+/// AdamW or Adafactor over the trained tensors of a model, with their moments and averaged weights. Ranks that hold the same weights
+/// each update a part of them (parallel::UpdateSharding), and have moments and averages of that part alone.
 class Optimizer {
  public:
   Optimizer(const ParameterList& parameters, const OptimizerOptions& options);
+  /// data   the ranks that hold the same weights; outlives this object
+  Optimizer(const ParameterList& parameters, const OptimizerOptions& options, parallel::Group& data,
+            NormSum norm);
 
   void zero_gradients();
+  /// Before the last backward pass of a step: gradients travel while it runs.
+  void overlap_next_backward() { sharding_->overlap_next_backward(); }
 
   /// Tensors of groups whose factor is 0 stop requiring a gradient, so that nothing is computed for them;
   /// the others require one. `factors` as in step().
   void select_trained(const std::map<std::string, double>& factors);
 
-  /// One update from the gradients that the tensors hold.
+  /// One update from the gradients that the tensors hold, the mean over the ranks that hold the same weights. All ranks call it.
   ///
   /// rate     learning rate of this step
   /// factors  of the rate by Parameter::group; a group that is not named has 1. At 0 its tensors stay as
@@ -42,35 +62,46 @@ class Optimizer {
   /// throws   Error(kBadData) naming the first tensor whose gradient is not finite; nothing is changed then
   double step(double rate, const std::map<std::string, double>& factors);
 
+  /// After this rank's slices were changed from outside (a checkpoint): all ranks get the others'.
+  void share_weights() { sharding_->share_weights(); }
+
   int64_t steps() const { return steps_; }
   void set_steps(int64_t steps) { steps_ = steps; }
 
-  /// Everything that a later run needs to go on, sharing storage: a checkpoint is read by copying into it.
+  /// This rank's part of everything that a later run needs to go on, sharing storage: a checkpoint is read by copying into it. "weights/NAME",
   /// "first/NAME" and "average/NAME"; AdamW: "second/NAME"; Adafactor: "rows/NAME", "columns/NAME" and, in 8 bits,
   /// "scales/NAME".
-  std::map<std::string, at::Tensor> state() const;
+  std::vector<StatePiece> state() const;
 
   /// The averages begin anew from the weights as they are.
   void reset_averages();
 
-  /// Exchanges the model's weights and their averages: call it before an evaluation and again after it.
+  /// Exchanges the model's weights and their averages, on all ranks: call it before an evaluation and again after it.
   void swap_averages();
 
  private:
   struct Slot {
     std::string name, group;
     bool decay = true;
-    at::Tensor weights, average;
+    std::vector<int64_t> shape;        // of the tensor
+    int64_t begin = 0;                 // of the slice, flattened
+    at::Tensor weights, average;       // the slice; weights share storage with the model
     at::Tensor first, second;          // AdamW
     kernels::AdafactorState factored;  // Adafactor
   };
+  void make_slots(const ParameterList& parameters, parallel::Group& data);
   double gradient_norm() const;  // throws as step()
   /// Slots with a gradient and a rate above 0 are updated; the gradient is multiplied by `scale` first.
   void update_adamw(double rate, const std::map<std::string, double>& factors, double scale);
   void update_adafactor(double rate, const std::map<std::string, double>& factors, double scale);
 
-  std::vector<Slot> slots_;
   OptimizerOptions options_;
+  parallel::Group alone_;
+  NormSum norm_;
+  std::vector<at::Tensor> tensors_;  // the trained ones
+  std::vector<std::string> groups_;  // theirs
+  std::unique_ptr<parallel::UpdateSharding> sharding_;
+  std::vector<Slot> slots_;  // by slice of the sharding
   int64_t steps_ = 0;
 };
 

@@ -7,6 +7,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "apps/train/batch_share.h"
+#include "autoregressive/parallel/mesh.h"
 #include "kernels/parameters.h"
 
 namespace lexel::train {
@@ -101,6 +103,10 @@ class Task {
   virtual const TaskSchedule& schedule() const = 0;
   virtual ParameterList parameters() = 0;
 
+  /// Before the first loss(): which batch numbers this rank will ask for, in what order. A kind of training that makes each batch when it is
+  /// asked for it needs nothing here.
+  virtual void share_batches(const BatchShare& share) { static_cast<void>(share); }
+
   /// The loss of batch `number` (step * accumulation + part): samples depend on the seed and this number alone, so that a resumed
   /// run equals an uninterrupted one. Workers may prepare the batches that follow.
   ///
@@ -128,6 +134,7 @@ struct RunOptions {
   std::string device = "auto";  // for who makes the task; the runner is where the parameters are
   std::string command;          // for the provenance
   bool quiet = false;
+  parallel::Mesh* mesh = nullptr;  // the ranks that train together; null: this one alone
 };
 
 /// Trains until the budget is used, or SIGINT or SIGTERM comes; then writes checkpoint, report and, if the budget is used, the model.

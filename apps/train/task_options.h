@@ -18,7 +18,9 @@ struct TrainTaskOptions {
   int64_t batch = -1;
   int64_t seed = -1;
   std::string device = "auto";  // "cpu", "cuda", "auto"
-  std::string command;          // the command line, for the model's provenance
+  std::string mesh;      // "data=2,tensor=2": how the ranks are laid out; empty: all along data
+  double timeout = 600;  // seconds that a rank waits for another in a collective
+  std::string command;   // the command line, for the model's provenance
   bool quiet = false;
 };
 

@@ -42,7 +42,7 @@ inline RunOptions run_options(const cli::TrainTaskOptions& options) {
           .resume = options.resume,
           .device = options.device,
           .command = options.command,
-          .quiet = options.quiet};
+          .quiet = options.quiet};  // the mesh is for who makes it
 }
 
 }  // namespace lexel::train

@@ -21,6 +21,7 @@
 #include "apps/train/run_log.h"
 #include "apps/train/stop_signal.h"
 #include "apps/train/task.h"
+#include "apps/train/team.h"
 #include "kernels/check.h"
 #include "tokenizers/io/atomic_file.h"
 #include "tokenizers/io/image.h"
@@ -90,7 +91,7 @@ class Runner {
 
   void restore();
   void check_same_recipe(const Json& before) const;
-  std::map<std::string, at::Tensor> state() const;
+  std::vector<StatePiece> state() const;
   void step();
   std::map<std::string, double> forward_and_backward(double progress);
   void begin_interval();  // of the log
@@ -102,9 +103,16 @@ class Runner {
   double elapsed_s() const { return budget_->elapsed_s(); }
   std::string path(const std::string& name) const { return options_.output + "/" + name; }
 
+  bool leads() const { return mesh_.world().rank == 0; }  // writes what is written once
+  bool together() const { return mesh_.world().size > 1; }
+  void follow_clock(const StopOnSignal* stop);
+
   Task& task_;
   const RunOptions options_;
   const TaskSchedule schedule_;
+  parallel::Mesh alone_;
+  parallel::Mesh& mesh_;
+  const BatchShare share_;
   ParameterList parameters_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Budget> budget_;
@@ -112,6 +120,7 @@ class Runner {
   std::string data_, data_fingerprint_;
   int64_t step_ = 0;           // finished steps
   Plan plan_;                  // as the checkpoint has it
+  bool stop_ = false;          // some rank was asked to
   bool other_length_ = false;  // than the checkpoint's recipe has
   double elapsed_before_s_ = 0.0;
   int64_t metrics_bytes_ = 0;
@@ -123,37 +132,50 @@ class Runner {
 };
 
 Runner::Runner(Task& task, const RunOptions& options)
-    : task_(task), options_(options), schedule_(task.schedule()), parameters_(task.parameters()) {
+    : task_(task),
+      options_(options),
+      schedule_(task.schedule()),
+      mesh_(options.mesh == nullptr ? alone_ : *options.mesh),
+      share_(batch_share(schedule_.accumulation, mesh_.along("data").size(),
+                         mesh_.coordinate("data"))),
+      parameters_(task.parameters()) {
   validate(schedule_);
+  task.share_batches(share_);
   std::error_code error;
   std::filesystem::create_directories(options.output, error);
   check(!error, ErrorKind::kIo, options.output, ": ", error.message());
   data_ = task.data_provenance();
   data_fingerprint_ = Json::parse(data_).value("fingerprint", "");
+  check_same_run(mesh_, task.recipe(), data_fingerprint_);
   require_gradients(parameters_, true);
-  optimizer_ = std::make_unique<Optimizer>(parameters_, optimizer_options(schedule_));
+  optimizer_ = std::make_unique<Optimizer>(parameters_, optimizer_options(schedule_),
+                                           mesh_.along("data"), norm_over(mesh_));
   if (options.resume) restore();
-  log_ = std::make_unique<RunLog>(path("metrics.jsonl"), metrics_bytes_);
-  write_file(path("recipe.json"), task.recipe());
+  if (leads()) {
+    log_ = std::make_unique<RunLog>(path("metrics.jsonl"), metrics_bytes_);
+    write_file(path("recipe.json"), task.recipe());
+  }
   budget_ = std::make_unique<Budget>(schedule_.steps, schedule_.minutes, plan_, elapsed_before_s_);
   if (other_length_) budget_->change_length(step_);
 }
 
-std::map<std::string, at::Tensor> Runner::state() const {
-  std::map<std::string, at::Tensor> all = optimizer_->state();
-  for (const auto& [name, tensor] : named_tensors(parameters_)) all["weights/" + name] = tensor;
+std::vector<StatePiece> Runner::state() const {
+  std::vector<StatePiece> all = optimizer_->state();
+  for (const Parameter& p : parameters_)
+    if (!p.trained)
+      all.push_back({"weights/" + p.name, p.tensor->sizes().vec(), {}, 0, p.tensor->detach()});
   return all;
 }
 
 void Runner::restore() {
   const std::string name = path("checkpoint.safetensors");
-  const ModelFile file = read_checkpoint(name);
+  const Checkpoint checkpoint = read_checkpoint(name);
   try {
-    const auto numbers = Json::parse(file.provenance);
+    const auto numbers = Json::parse(checkpoint.numbers);
     const std::string kind = numbers.value("kind", "tokenizer");
     check(kind == task_.kind(), ErrorKind::kUsage, "--resume: ", name, " is of a ", kind,
           "'s training");
-    const auto recipe = Json::parse(file.config);
+    const auto recipe = Json::parse(checkpoint.recipe);
     check_same_recipe(recipe);
     other_length_ =
         recipe.at("steps") != schedule_.steps || recipe.at("minutes") != schedule_.minutes;
@@ -170,7 +192,8 @@ void Runner::restore() {
   } catch (const nlohmann::json::exception& error) {
     fail(ErrorKind::kBadData, name, ": the numbers of the checkpoint: ", error.what());
   }
-  restore_tensors(file, name, state());
+  restore_pieces(checkpoint, name, state());
+  optimizer_->share_weights();
 }
 
 void Runner::check_same_recipe(const Json& before) const {
@@ -192,11 +215,13 @@ void Runner::run(const StopOnSignal& stop) {
   begin_interval();
   budget_->measure_from(step_);
 
-  cli::Progress progress("training", -1, "steps", options_.quiet);
+  cli::Progress progress("training", -1, "steps", options_.quiet || !leads());
   const int64_t first_step = step_;
   double evaluated_s = elapsed_s(), saved_s = elapsed_s();
-  while (!stop.asked() && !budget_->finished(step_)) {
+  follow_clock(&stop);
+  while (!stop_ && !budget_->finished(step_)) {
     step();
+    follow_clock(&stop);
     // The first step fills queues and pools, which can take as long as a hundred others: no rate to plan with.
     if (step_ == first_step + 1) budget_->measure_from(step_);
     if (budget_->first_estimate_due(step_ - first_step)) budget_->estimate(step_);
@@ -224,6 +249,17 @@ void Runner::run(const StopOnSignal& stop) {
   save();
 }
 
+void Runner::follow_clock(const StopOnSignal* stop) {
+  const bool asked = stop != nullptr && stop->asked();
+  if (!together()) {
+    stop_ = stop_ || asked;
+    return;
+  }
+  const Agreement all = agree(mesh_, budget_->own_elapsed_s(), asked);
+  budget_->follow(all.elapsed_s);
+  stop_ = stop_ || all.stop;
+}
+
 void Runner::step() {
   const double progress = budget_->progress(step_);
   const double rate = learning_rate(schedule_, step_, progress);
@@ -244,17 +280,18 @@ void Runner::step() {
 
 std::map<std::string, double> Runner::forward_and_backward(double progress) {
   std::map<std::string, double> terms;
-  const double share = 1.0 / double(schedule_.accumulation);
+  const double share = 1.0 / double(share_.parts());
   optimizer_->zero_gradients();
-  for (int64_t part = 0; part < schedule_.accumulation; ++part) {
+  for (int64_t part = 0; part < share_.parts(); ++part) {
     TaskLoss pass;
     {
       const Timer timer(since_.forward_s);
-      pass = task_.loss(step_ * schedule_.accumulation + part, progress);
+      pass = task_.loss(share_.number(step_ * share_.parts() + part), progress);
     }
     {
       const Timer timer(since_.backward_s);
-      (schedule_.accumulation > 1 ? pass.loss * share : pass.loss).backward();
+      if (part + 1 == share_.parts()) optimizer_->overlap_next_backward();
+      (share_.parts() > 1 ? pass.loss * share : pass.loss).backward();
     }
     for (const auto& [name, value] : pass.terms) {
       const double term = value.item<double>();
@@ -263,6 +300,13 @@ std::map<std::string, double> Runner::forward_and_backward(double progress) {
       terms[name] += term * share;
     }
     terms["loss"] += pass.loss.item<double>() * share;
+  }
+  if (together()) {
+    std::vector<double> values;
+    for (const auto& [name, value] : terms) values.push_back(value);
+    average_over(mesh_, values);
+    size_t next = 0;
+    for (auto& [name, value] : terms) value = values[next++];
   }
   return terms;
 }
@@ -274,6 +318,7 @@ void Runner::begin_interval() {
 }
 
 void Runner::log_start() {
+  if (!leads()) return;
   log_->append(Json({{"type", "start"},
                      {"step", step_},
                      {"kind", task_.kind()},
@@ -305,7 +350,7 @@ void Runner::log_step(double rate, double gradient_norm) {
   note << "loss " << since_.losses["loss"] / double(since_.steps) << ", " << pictures
        << " pictures/s";
   note_ = note.str();
-  log_->append(line.dump());
+  if (leads()) log_->append(line.dump());
   begin_interval();
 }
 
@@ -317,6 +362,11 @@ void Runner::evaluate_and_report() {
     const at::NoGradGuard no_grad;
     found = task_.evaluate(step_);
   }
+  if (together()) {  // processors may round otherwise: all ranks go by one score
+    std::vector<double> score{found.score};
+    average_over(mesh_, score);
+    found.score = score[0];
+  }
   Json line = {{"type", "eval"},
                {"step", step_},
                {"progress", rounded(budget_->progress(step_))},
@@ -325,7 +375,7 @@ void Runner::evaluate_and_report() {
                {"metrics", Json::object()}};
   for (const auto& [name, value] : found.metrics) line["metrics"][name] = value;
   last_evaluation_ = line.dump();
-  if (found.samples.defined()) {
+  if (found.samples.defined() && leads()) {
     line["samples"] = {{"size", found.samples.size(2)},
                        {"columns", std::min(found.samples.size(0), kSampleColumns)},
                        {"count", found.samples.size(0)},
@@ -334,13 +384,14 @@ void Runner::evaluate_and_report() {
     std::filesystem::create_directories(path("samples"));
     write_samples(path("samples/" + std::to_string(step_) + ".png"), found.samples);
   }
-  log_->append(line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  if (leads()) log_->append(line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   if (found.score > best_) {
     best_ = found.score;
     write_model("best.safetensors");
   }
   optimizer_->swap_averages();
-  write_report(options_.output);
+  if (leads()) write_report(options_.output);
+  follow_clock(nullptr);
   // What an evaluation takes is not the rate of training.
   since_.begin_s += elapsed_s() - begin_s;
   budget_->measure_from(step_);
@@ -352,15 +403,17 @@ void Runner::save() {
                         {"step", step_},
                         {"plan", {plan.from_step, plan.from_progress, plan.total_steps}},
                         {"elapsed_s", elapsed_s()},
-                        {"metrics_bytes", log_->bytes()},
+                        {"metrics_bytes", leads() ? log_->bytes() : 0},
                         {"usual_loss", usual_loss_.value},
                         {"best", best_},
                         {"data_fingerprint", data_fingerprint_},
                         {"optimizer_steps", optimizer_->steps()}};
-  write_checkpoint(path("checkpoint.safetensors"), task_.recipe(), numbers.dump(), state());
+  write_checkpoint(path("checkpoint.safetensors"), task_.recipe(), numbers.dump(), state(),
+                   mesh_.world());
 }
 
 void Runner::write_model(const std::string& name) {
+  if (!leads()) return;
   task_.write_model(path(name),
                     provenance_of_run({.command = options_.command,
                                        .recipe = task_.recipe(),
@@ -379,7 +432,9 @@ void run_task(Task& task, const RunOptions& options) {
   check(!options.output.empty(), ErrorKind::kUsage, "--output is needed: the folder of the run");
   keep_freed_memory();
   const StopOnSignal stop;
-  Runner(task, options).run(stop);
+  const parallel::Mesh alone;
+  tell_others_of_failure(options.mesh == nullptr ? alone : *options.mesh,
+                         [&] { Runner(task, options).run(stop); });
 }
 
 }  // namespace lexel::train

@@ -54,21 +54,29 @@ std::vector<std::string> Meeting::exchange(const std::string& what, const std::s
     const auto end = Clock::now() + timeout;
     std::vector<std::string> texts;
     for (int64_t r = 0; r < size_; ++r) {
-      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now());
-      try {
-        store_->wait({key(name.c_str(), r)}, std::max<std::chrono::milliseconds>(left, 1ms));
-      } catch (const c10::Error&) {
-        std::vector<int64_t> missing;
-        for (int64_t other = r; other < size_; ++other)
-          if (!store_->check({key(name.c_str(), other)})) missing.push_back(other);
-        fail(ErrorKind::kIo, "rank ", rank_, ", ", what, ": ", ranks(missing),
-             " did not come within ", timeout.count() / 1000.0, " s");
+      for (auto pause = 1ms; !store_->check({key(name.c_str(), r)});
+           pause = std::min(2 * pause, 50ms)) {
+        if (store_->check({key("failed", r)})) {
+          noticed_ = true;
+          const std::vector<uint8_t> words = store_->get(key("failed", r));
+          fail(ErrorKind::kIo, "rank ", rank_, ", ", what, ": rank ", r,
+               " failed: ", std::string(words.begin(), words.end()));
+        }
+        if (Clock::now() >= end) {
+          noticed_ = true;
+          std::vector<int64_t> missing;
+          for (int64_t other = r; other < size_; ++other)
+            if (!store_->check({key(name.c_str(), other)})) missing.push_back(other);
+          fail(ErrorKind::kIo, "rank ", rank_, ", ", what, ": ", ranks(missing),
+               " did not come within ", static_cast<double>(timeout.count()) / 1000.0, " s");
+        }
+        std::this_thread::sleep_for(pause);
       }
       const std::vector<uint8_t> value = store_->get(key(name.c_str(), r));
       texts.emplace_back(value.begin(), value.end());
     }
     return texts;
-  } catch (const c10::Error& error) {
+  } catch (const c10::Error&) {
     fail(ErrorKind::kIo, "rank ", rank_, ", ", what,
          ": the ranks' meeting place is gone (the process that holds it ended)");
   }

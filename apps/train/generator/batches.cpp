@@ -92,8 +92,9 @@ TokenBatches::TokenBatches(const GeneratorData& data, const Options& options)
           "--cache: the recipe's scenes are endless: set scenes to a number");
     stores_.back()->read(options.cache);
   }
-  queue_ = std::make_unique<BatchQueue<Prepared>>([this](int64_t n) { return prepare(n); },
-                                                  options.first, options.workers, kBatchesAhead);
+  queue_ = std::make_unique<BatchQueue<Prepared>>(
+      [this](int64_t n) { return prepare(options_.share.number(n)); }, options.first,
+      options.workers, kBatchesAhead);
 }
 
 TokenBatches::~TokenBatches() = default;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "apps/train/batch_queue.h"
+#include "apps/train/batch_share.h"
 #include "apps/train/generator/order.h"
 #include "apps/train/generator/samples.h"
 #include "apps/train/generator/token_store.h"
@@ -47,7 +48,8 @@ class TokenBatches {
     int64_t batch = 16;
     double caption_drop = 0.1;
     uint64_t seed = 1;
-    int64_t first = 0;         // number of the first batch
+    int64_t first = 0;         // index of the first batch among those of this rank
+    BatchShare share;          // which numbers they have
     int64_t text_batches = 0;  // so many first ones are captions alone, none dropped
     int64_t workers = 1;
     bool workers_tokenize = false;

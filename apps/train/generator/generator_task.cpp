@@ -112,7 +112,8 @@ void GeneratorTask::start_batches(int64_t first) {
                  .batch = recipe_.schedule.batch,
                  .caption_drop = recipe_.caption_drop,
                  .seed = uint64_t(recipe_.schedule.seed),
-                 .first = first,
+                 .first = share_.index(first),
+                 .share = share_,
                  .workers = options_.workers,
                  .workers_tokenize = options_.device.is_cpu() && at::get_num_threads() == 1,
                  .cache = options_.cache});

@@ -39,6 +39,7 @@ class GeneratorTask : public Task {
   std::string recipe() const override;
   const TaskSchedule& schedule() const override { return recipe_.schedule; }
   ParameterList parameters() override;  // with the head of text pre-training, where there is one
+  void share_batches(const BatchShare& share) override { share_ = share; }
   TaskLoss loss(int64_t number, double progress) override;
   TaskEvaluation evaluate(int64_t step) override;
   void write_model(const std::string& path, const std::string& provenance) override;
@@ -70,6 +71,7 @@ class GeneratorTask : public Task {
   const GeneratorData& data_;
   Options options_;
   ar::Model model_;
+  BatchShare share_;
   MaskedHead masked_head_;  // recipe_.pretrain_text_steps > 0
   std::vector<HeldOut> held_out_;
   std::string held_out_fingerprint_;

@@ -9,6 +9,7 @@
 #include "apps/train/generator/generator_task.h"
 #include "apps/train/options.h"
 #include "apps/train/task_recipe.h"
+#include "apps/train/team.h"
 #include "kernels/check.h"
 #include "kernels/device.h"
 #include "tokenizers/io/atomic_file.h"
@@ -129,6 +130,7 @@ int run_train_generator(const TrainGeneratorOptions& options) {
   check(options.workers >= 1 && options.workers <= 256, ErrorKind::kUsage,
         "--workers: expected 1..256, got ", options.workers);
   const at::Device device = resolve_device(options.task.device);
+  parallel::Mesh mesh = train::mesh_of(options.task);
 
   train::GeneratorData data;
   data.tokenizer = load_image_tokenizer(options.tokenizer, options.task.device);
@@ -166,7 +168,9 @@ int run_train_generator(const TrainGeneratorOptions& options) {
                              .stored = stored,
                              .from = provenance_of_from(options)},
                             codes, from ? &from->model : nullptr);
-  run_task(task, train::run_options(options.task));
+  train::RunOptions run = train::run_options(options.task);
+  run.mesh = &mesh;
+  run_task(task, run);
   task.write_cache();
   return 0;
 }

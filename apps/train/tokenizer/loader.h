@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "apps/train/batch_queue.h"
+#include "apps/train/batch_share.h"
 #include "apps/train/tokenizer/crops.h"
 
 namespace lexel::train {
@@ -12,11 +13,12 @@ namespace lexel::train {
 /// n * batch ... of the sampler, whatever the number of workers.
 class Loader {
  public:
-  /// first_batch  number of the first batch that next() gives
+  /// first_batch  index of the first batch that next() gives, among those of this rank
   /// workers      threads, at least 1
   /// ahead        finished batches that may wait, at least 1
+  /// share        which numbers the batches have
   Loader(const CropSampler& sampler, int64_t batch, int64_t image_size, int64_t first_batch,
-         int64_t workers, int64_t ahead);
+         int64_t workers, int64_t ahead, const BatchShare& share = {});
 
   /// (batch, 3, S, S) float32 in [0, 1].
   /// throws   what a worker met

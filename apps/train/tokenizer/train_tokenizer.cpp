@@ -5,6 +5,7 @@
 #include "apps/train/memory.h"
 #include "apps/train/options.h"
 #include "apps/train/stop_signal.h"
+#include "apps/train/team.h"
 #include "apps/train/tokenizer/recipe.h"
 #include "apps/train/tokenizer/trainer.h"
 #include "kernels/check.h"
@@ -42,9 +43,10 @@ int run_train_tokenizer(const TrainOptions& options) {
   const train::TrainRecipe recipe = recipe_of(options);
   train::keep_freed_memory();
   const train::StopOnSignal stop;
-  train::Trainer trainer(options, recipe);
-  trainer.run(stop.flag());
-  if (!options.quiet) {
+  parallel::Mesh mesh = train::mesh_of(options);
+  train::tell_others_of_failure(mesh,
+                                [&] { train::Trainer(options, recipe, mesh).run(stop.flag()); });
+  if (!options.quiet && mesh.world().rank == 0) {
     std::cerr << options.output << (stop.asked() ? ": stopped; --resume goes on\n" : ": done\n");
   }
   return 0;

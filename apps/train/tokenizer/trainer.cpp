@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <algorithm>
@@ -13,6 +14,7 @@
 
 #include "apps/progress.h"
 #include "apps/train/provenance.h"
+#include "apps/train/team.h"
 #include "apps/train/tokenizer/start.h"
 #include "kernels/check.h"
 #include "kernels/device.h"
@@ -56,8 +58,10 @@ at::Tensor quantized_mask(const TrainRecipe& recipe, double share, int64_t first
 
 }  // namespace
 
-Trainer::Trainer(const cli::TrainOptions& options, const TrainRecipe& recipe)
+Trainer::Trainer(const cli::TrainOptions& options, const TrainRecipe& recipe, parallel::Mesh& mesh)
     : options_(options),
+      mesh_(mesh),
+      share_(batch_share(recipe.accumulation, mesh.along("data").size(), mesh.coordinate("data"))),
       device_(resolve_device(options.device)),
       compute_(recipe.compute == "bf16" ? at::kBFloat16 : at::kFloat) {
   stored_type(options.weights);
@@ -80,16 +84,23 @@ Trainer::Trainer(const cli::TrainOptions& options, const TrainRecipe& recipe)
         vqgan::make_perceptual_net(read_torch_checkpoint(recipe.perceptual), compute_, device_));
   }
 
+  check(mesh.along("data").size() == mesh.world().size, ErrorKind::kUnsupported, "mesh ",
+        parallel::to_text(mesh.shape()), ": a tokenizer is trained along data alone");
+  check_same_run(mesh, to_json(recipe), data_.pool.fingerprint);
   if (options.resume) {
-    load_checkpoint(path("checkpoint.safetensors"), state_, device_);
+    load_checkpoint(path("checkpoint.safetensors"), state_, device_, mesh);
     check(state_.data_fingerprint == data_.pool.fingerprint, ErrorKind::kUsage,
           "--resume: the data is not that of the checkpoint");
     other_length_ = state_.recipe.steps != recipe.steps || state_.recipe.minutes != recipe.minutes;
     state_.recipe = recipe;  // the checkpoint's, with what this command line changed
   } else {
-    make_training_state(state_, recipe, device_);
+    make_training_state(state_, recipe, device_, mesh);
     state_.data_fingerprint = data_.pool.fingerprint;
     start_model(state_, *sampler_, options.workers);
+    for (const Parameter& p : vqgan::parameters(state_.model)) {
+      at::Tensor weights = p.tensor->detach();  // of rank 0, whose processor may round otherwise
+      mesh.along("data").broadcast(weights, 0);
+    }
   }
   rates_ = parse_curves(recipe.rates, "rates");
   loss_factors_ = parse_curves(recipe.loss_factors, "loss_factors");
@@ -102,6 +113,7 @@ Trainer::Trainer(const cli::TrainOptions& options, const TrainRecipe& recipe)
       floors_.push_back(floor_of(set.images, centres, recipe.model.patch_size));
     }
   }
+  if (!leads()) return;
   log_ = std::make_unique<RunLog>(path("metrics.jsonl"), options.resume ? state_.metrics_bytes : 0);
   write_file(path("recipe.json"), to_json(recipe));
 }
@@ -120,11 +132,13 @@ void Trainer::run(const volatile std::sig_atomic_t& stop) {
   logged_step_ = state_.step;
   budget_->measure_from(state_.step);
 
-  cli::Progress progress("training", -1, "steps", options_.quiet);
+  cli::Progress progress("training", -1, "steps", options_.quiet || !leads());
   const int64_t first_step = state_.step;
   double evaluated_s = elapsed_s(), saved_s = elapsed_s();
-  while (!stop && !budget_->finished(state_.step)) {
+  follow_clock(stop);
+  while (!stop_ && !budget_->finished(state_.step)) {
     step();
+    follow_clock(stop);
     if (budget_->first_estimate_due(state_.step - first_step)) budget_->estimate(state_.step);
     if (budget_->plan().total_steps > 0) progress.set_total(budget_->plan().total_steps);
     progress.update(state_.step, note_);
@@ -150,10 +164,10 @@ void Trainer::run(const volatile std::sig_atomic_t& stop) {
 
 void Trainer::start_batches() {
   const TrainRecipe& recipe = state_.recipe;
-  const int64_t first = state_.step * recipe.accumulation;
+  const int64_t first = state_.step * share_.parts();
   if (device_.is_cpu()) {
     loader_ = std::make_unique<Loader>(*sampler_, recipe.batch, recipe.model.image_size, first,
-                                       options_.workers, kBatchesAhead);
+                                       options_.workers, kBatchesAhead, share_);
   } else {
     device_crops_ =
         std::make_unique<DeviceCrops>(data_.pool, *sampler_, recipe.batch, recipe.model.image_size,
@@ -165,6 +179,16 @@ at::Tensor Trainer::next_batch() { return loader_ ? loader_->next() : device_cro
 
 double Trainer::waited_s() const {
   return loader_ ? loader_->waited_s() : device_crops_->waited_s();
+}
+
+void Trainer::follow_clock(bool stop) {
+  if (mesh_.world().size == 1) {
+    stop_ = stop;
+    return;
+  }
+  const Agreement all = agree(mesh_, budget_->own_elapsed_s(), stop);
+  budget_->follow(all.elapsed_s);
+  stop_ = stop_ || all.stop;
 }
 
 void Trainer::step() {
@@ -186,13 +210,15 @@ void Trainer::step() {
   state_.optimizer->select_trained(factors);
   std::map<std::string, double> terms;
   std::vector<at::Tensor> latents, ids;
-  for (int64_t part = 0; part < recipe.accumulation; ++part) {
-    const int64_t batch = state_.step * recipe.accumulation + part;
+  for (int64_t part = 0; part < share_.parts(); ++part) {
+    const int64_t batch = share_.number(state_.step * share_.parts() + part);
+    const bool last = part + 1 == share_.parts();
     const at::Tensor images = next_batch();
     at::Tensor mask = quantized_mask(recipe, quantized_share_.at(progress), batch * recipe.batch);
     if (mask.defined()) mask = mask.to(device_);
     const auto pass = vqgan::generator_step(state_.model, setup, images, state_.step, mask);
-    (pass.total / double(recipe.accumulation)).backward();
+    if (last) state_.optimizer->overlap_next_backward();
+    (pass.total / double(share_.parts())).backward();
     add_terms(pass.terms, terms);
     latents.push_back(pass.forward.latents.detach());
     ids.push_back(pass.forward.ids);
@@ -200,9 +226,17 @@ void Trainer::step() {
       const auto judged =
           vqgan::discriminator_step(setup, images, pass.forward.pictures.detach(), state_.step);
       if (part == 0) state_.discriminator_optimizer->zero_gradients();
-      (judged.total / double(recipe.accumulation)).backward();
+      if (last) state_.discriminator_optimizer->overlap_next_backward();
+      (judged.total / double(share_.parts())).backward();
       add_terms(judged.terms, terms);
     }
+  }
+  if (mesh_.world().size > 1) {
+    std::vector<double> values;
+    for (const auto& [name, value] : terms) values.push_back(value);
+    average_over(mesh_, values);
+    size_t next = 0;
+    for (auto& [name, value] : terms) value = values[next++];
   }
   state_.usual_loss.observe(state_.step, terms.at("loss"));
 
@@ -228,7 +262,7 @@ void Trainer::add_terms(const vqgan::LossTerms& terms, std::map<std::string, dou
     // "loss", their sum, comes first: the culprit is behind it.
     check(std::isfinite(value) || name == "loss", ErrorKind::kBadData, "step ", state_.step + 1,
           ": the loss term '", name, "' is not finite");
-    sums[name] += value / double(state_.recipe.accumulation);
+    sums[name] += value / double(share_.parts());
   }
 }
 
@@ -236,8 +270,10 @@ void Trainer::care_for_codes(const std::vector<at::Tensor>& latents,
                              const std::vector<at::Tensor>& ids) {
   const at::NoGradGuard no_grad;
   const TrainRecipe& recipe = state_.recipe;
-  const at::Tensor all_latents = at::cat(latents);  // (B, N, code_width)
-  const at::Tensor all_ids = at::cat(ids);          // (B, N)
+  // Of all ranks in the order that one rank would have them in: all then do the same to the codes.
+  parallel::Group& data = mesh_.along("data");
+  const at::Tensor all_latents = data.all_gather(at::cat(latents), 0);  // (B, N, code_width)
+  const at::Tensor all_ids = data.all_gather(at::cat(ids), 0);          // (B, N)
   state_.usage->observe(all_ids);
   const auto rate = rates_.find("quantizer");
   const double progress = budget_->progress(state_.step);
@@ -256,7 +292,21 @@ void Trainer::care_for_codes(const std::vector<at::Tensor>& latents,
   state_.restarts += moved.numel();
 }
 
+void Trainer::check_codes_agree() {
+  parallel::Group& data = mesh_.along("data");
+  if (data.size() == 1) return;
+  const at::Tensor bits =
+      state_.model.quantizer.codebook.detach().contiguous().view(at::kInt).flatten().to(at::kLong);
+  at::Tensor low = (bits * (at::arange(bits.numel(), bits.options()) % 1000003 + 1)).sum();
+  at::Tensor high = low.clone();
+  data.all_reduce(low, parallel::Reduce::kMin);
+  data.all_reduce(high, parallel::Reduce::kMax);
+  check(low.equal(high), ErrorKind::kInternal, "step ", state_.step,
+        ": the codebook is not the same on all ranks of axis data");
+}
+
 void Trainer::log_start() {
+  if (!leads()) return;
   Json line = {{"type", "start"}, {"step", state_.step}, {"device", device_.str()}};
   line["floors"] = Json::object();
   for (size_t i = 0; i < floors_.size(); ++i) {
@@ -269,6 +319,7 @@ void Trainer::log_start() {
 }
 
 void Trainer::log_step(double rate, double gradient_norm) {
+  check_codes_agree();
   const double now_s = elapsed_s();
   const double span_s = std::max(now_s - logged_s_, 1e-9);
   const double pictures =
@@ -291,7 +342,7 @@ void Trainer::log_step(double rate, double gradient_norm) {
   note << "loss " << sums_["loss"] / double(summed_) << ", " << line["pictures_per_s"].get<double>()
        << " pictures/s";
   note_ = note.str();
-  log_->append(line.dump());
+  if (leads()) log_->append(line.dump());
   sums_.clear();
   summed_ = 0;
   logged_s_ = now_s;
@@ -321,27 +372,30 @@ void Trainer::evaluate_and_report() {
                  {"perplexity", rounded(result.perplexity)},
                  {"sets", sets}};
     last_evaluation_ = line.dump();
-    log_->append(last_evaluation_);
     keep_if_best(result);
-    write_sample_grid(path("samples.png"), result.originals, result.reconstructions, 4);
-    std::filesystem::create_directories(path("samples"));
-    write_sample_strip(path("samples/" + std::to_string(state_.step) + ".png"),
-                       result.reconstructions, kSamples / 3);
-    if (state_.step == 0) {
-      write_sample_strip(path("samples/originals.png"), result.originals, kSamples / 3);
+    if (leads()) {
+      log_->append(last_evaluation_);
+      write_sample_grid(path("samples.png"), result.originals, result.reconstructions, 4);
+      std::filesystem::create_directories(path("samples"));
+      write_sample_strip(path("samples/" + std::to_string(state_.step) + ".png"),
+                         result.reconstructions, kSamples / 3);
+      if (state_.step == 0) {
+        write_sample_strip(path("samples/originals.png"), result.originals, kSamples / 3);
+      }
     }
+    follow_clock(false);
     // What an evaluation takes is not the rate of training.
     logged_s_ += elapsed_s() - begin_s;
   }
-  write_report(options_.output);
+  if (leads()) write_report(options_.output);
   budget_->measure_from(state_.step);
 }
 
 void Trainer::save() {
   state_.plan = budget_->plan();
   state_.elapsed_s = elapsed_s();
-  state_.metrics_bytes = log_->bytes();
-  save_checkpoint(path("checkpoint.safetensors"), state_);
+  state_.metrics_bytes = leads() ? log_->bytes() : 0;
+  save_checkpoint(path("checkpoint.safetensors"), state_, mesh_.world());
 }
 
 std::string Trainer::data_provenance() const {
@@ -370,8 +424,10 @@ void Trainer::write_model(const std::string& name) {
                          .device = device_.str(),
                          .evaluation = last_evaluation_});
   state_.optimizer->swap_averages();
-  write_model_file(path(name), vit_vqgan_file(state_.model, preprocess, provenance, "Apache-2.0",
-                                              stored_type(options_.weights)));
+  if (leads()) {
+    write_model_file(path(name), vit_vqgan_file(state_.model, preprocess, provenance, "Apache-2.0",
+                                                stored_type(options_.weights)));
+  }
   state_.optimizer->swap_averages();
 }
 
@@ -383,8 +439,10 @@ void Trainer::keep_if_best(const Evaluation& result) {
     sum += set.psnr;
     ++count;
   }
-  if (sum / double(count) <= state_.best_psnr) return;
-  state_.best_psnr = sum / double(count);
+  std::vector<double> mean{sum / double(count)};
+  average_over(mesh_, mean);  // processors may round otherwise: all ranks go by one
+  if (mean[0] <= state_.best_psnr) return;
+  state_.best_psnr = mean[0];
   write_model("best.safetensors");
 }
 

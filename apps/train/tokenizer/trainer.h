@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/train/batch_share.h"
 #include "apps/train/budget.h"
 #include "apps/train/options.h"
 #include "apps/train/run_log.h"
@@ -17,6 +18,7 @@
 #include "apps/train/tokenizer/loader.h"
 #include "apps/train/tokenizer/picture_pool.h"
 #include "apps/train/tokenizer/training_state.h"
+#include "autoregressive/parallel/mesh.h"
 #include "vqgan/perceptual.h"
 #include "vqgan/train_step.h"
 
@@ -26,7 +28,8 @@ namespace lexel::train {
 class Trainer {
  public:
   /// Reads the data, makes or loads the state, computes floors and start.
-  Trainer(const cli::TrainOptions& options, const TrainRecipe& recipe);
+  /// mesh   the ranks that train together; outlives the run
+  Trainer(const cli::TrainOptions& options, const TrainRecipe& recipe, parallel::Mesh& mesh);
 
   /// Trains until the budget is used or `stop` is set; then writes checkpoint, report and, if the budget is
   /// used, the model file.
@@ -51,7 +54,16 @@ class Trainer {
   std::string data_provenance() const;  // JSON
   std::string path(const std::string& name) const { return options_.output + "/" + name; }
 
+  bool leads() const { return mesh_.world().rank == 0; }  // writes what is written once
+  void follow_clock(bool stop);
+  /// The same codes on all ranks, bit for bit.
+  /// throws   Error(kInternal) when they are not
+  void check_codes_agree();
+
   cli::TrainOptions options_;
+  parallel::Mesh& mesh_;
+  const BatchShare share_;
+  bool stop_ = false;  // some rank was asked to
   at::Device device_;
   at::ScalarType compute_;
   TrainingData data_;

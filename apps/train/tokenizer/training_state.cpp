@@ -1,53 +1,64 @@
 #include "apps/train/tokenizer/training_state.h"
 
-#include <map>
 #include <nlohmann/json.hpp>
 
 #include "apps/train/checkpoint.h"
+#include "apps/train/team.h"
 #include "kernels/check.h"
 
 namespace lexel::train {
 namespace {
 
-/// Every tensor of the state by its name in the file, sharing storage.
-std::map<std::string, at::Tensor> all_tensors(const TrainingState& state) {
-  std::map<std::string, at::Tensor> all;
-  const auto add = [&all](const std::string& prefix,
-                          const std::map<std::string, at::Tensor>& part) {
-    for (const auto& [name, tensor] : part) all[prefix + name] = tensor;
+/// The model's parameters as the optimizer sees them: codes that are moving averages are not its to train.
+ParameterList trained_parameters(TrainingState& state) {
+  ParameterList parameters = vqgan::parameters(state.model);
+  if (state.recipe.codebook_ema > 0) {
+    for (Parameter& p : parameters) {
+      if (p.tensor == &state.model.quantizer.codebook) p.trained = false;
+    }
+  }
+  return parameters;
+}
+
+/// All of the state that this rank holds, sharing storage. What every rank holds is written by the first.
+std::vector<StatePiece> pieces_of(const TrainingState& state, bool first_rank) {
+  std::vector<StatePiece> all;
+  const auto add_all = [&all](const std::string& prefix, std::vector<StatePiece> pieces) {
+    for (StatePiece& piece : pieces) {
+      piece.name = prefix + piece.name;
+      all.push_back(std::move(piece));
+    }
   };
-  auto& model = const_cast<vqgan::Model&>(state.model);  // parameters() lists what may be written
-  add("weights/", named_tensors(vqgan::parameters(model)));
-  add("", state.optimizer->state());
-  all["usage/counts"] = state.usage->counts;
-  all["usage/unused_for"] = state.usage->unused_for;
-  all["usage/since_restart"] = state.usage->since_restart;
+  const auto add = [&](const std::string& name, const at::Tensor& tensor) {
+    if (first_rank) all.push_back({name, tensor.sizes().vec(), {}, 0, tensor.detach()});
+  };
+  add_all("", state.optimizer->state());
+  // parameters() lists what may be written
+  for (const Parameter& p : trained_parameters(const_cast<TrainingState&>(state)))
+    if (!p.trained) add("weights/" + p.name, *p.tensor);
+  add("usage/counts", state.usage->counts);
+  add("usage/unused_for", state.usage->unused_for);
+  add("usage/since_restart", state.usage->since_restart);
   if (state.ema_codes) {
-    all["codes/counts"] = state.ema_codes->counts;
-    all["codes/sums"] = state.ema_codes->sums;
+    add("codes/counts", state.ema_codes->counts);
+    add("codes/sums", state.ema_codes->sums);
   }
-  if (state.discriminator) {
-    add("discriminator/weights/", named_tensors(vqgan::parameters(*state.discriminator)));
-    add("discriminator/", state.discriminator_optimizer->state());
-  }
+  if (state.discriminator) add_all("discriminator/", state.discriminator_optimizer->state());
   return all;
 }
 
 }  // namespace
 
-void make_training_state(TrainingState& state, const TrainRecipe& recipe, at::Device device) {
+void make_training_state(TrainingState& state, const TrainRecipe& recipe, at::Device device,
+                         parallel::Mesh& mesh) {
   state.recipe = recipe;
   state.model = vqgan::make_model(recipe.model, uint64_t(recipe.seed), device);
-  ParameterList parameters = vqgan::parameters(state.model);
-  if (recipe.codebook_ema > 0) {
-    for (Parameter& p : parameters) {
-      if (p.tensor == &state.model.quantizer.codebook) p.trained = false;
-    }
-  }
+  const ParameterList parameters = trained_parameters(state);
   require_gradients(parameters, true);
   OptimizerOptions options{recipe.beta1,        recipe.beta2,     recipe.epsilon,
                            recipe.weight_decay, recipe.clip_norm, recipe.average};
-  state.optimizer = std::make_unique<Optimizer>(parameters, options);
+  state.optimizer =
+      std::make_unique<Optimizer>(parameters, options, mesh.along("data"), norm_over(mesh));
   state.usage = std::make_unique<vqgan::CodebookUsage>(recipe.model.codebook_size, device);
   if (recipe.codebook_ema > 0) {
     state.ema_codes = std::make_unique<vqgan::EmaCodes>(state.model, 1.0);
@@ -60,11 +71,13 @@ void make_training_state(TrainingState& state, const TrainRecipe& recipe, at::De
     require_gradients(list, true);
     // StyleGAN2's setting: no first moment; no averaged weights either.
     state.discriminator_optimizer = std::make_unique<Optimizer>(
-        list, OptimizerOptions{0.0, recipe.beta2, recipe.epsilon, 0.0, recipe.clip_norm, 0.0});
+        list, OptimizerOptions{0.0, recipe.beta2, recipe.epsilon, 0.0, recipe.clip_norm, 0.0},
+        mesh.along("data"), norm_over(mesh));
   }
 }
 
-void save_checkpoint(const std::string& path, const TrainingState& state) {
+void save_checkpoint(const std::string& path, const TrainingState& state,
+                     const parallel::World& world) {
   const nlohmann::ordered_json numbers = {
       {"kind", "tokenizer"},
       {"step", state.step},
@@ -80,15 +93,19 @@ void save_checkpoint(const std::string& path, const TrainingState& state) {
       {"discriminator_steps",
        state.discriminator_optimizer ? state.discriminator_optimizer->steps() : 0},
   };
-  write_checkpoint(path, to_json(state.recipe), numbers.dump(), all_tensors(state));
+  write_checkpoint(path, to_json(state.recipe), numbers.dump(), pieces_of(state, world.rank == 0),
+                   world);
 }
 
-void load_checkpoint(const std::string& path, TrainingState& state, at::Device device) {
-  const ModelFile file = read_checkpoint(path);
-  make_training_state(state, recipe_from_json(file.config, path), device);
-  restore_tensors(file, path, all_tensors(state));
+void load_checkpoint(const std::string& path, TrainingState& state, at::Device device,
+                     parallel::Mesh& mesh) {
+  const Checkpoint checkpoint = read_checkpoint(path);
+  make_training_state(state, recipe_from_json(checkpoint.recipe, path), device, mesh);
+  restore_pieces(checkpoint, path, pieces_of(state, /*first_rank=*/true));
+  state.optimizer->share_weights();
+  if (state.discriminator) state.discriminator_optimizer->share_weights();
   try {
-    const auto numbers = nlohmann::json::parse(file.provenance);
+    const auto numbers = nlohmann::json::parse(checkpoint.numbers);
     state.step = numbers.at("step");
     const auto& plan = numbers.at("plan");
     state.plan = {plan.at(0), plan.at(1), plan.at(2)};

@@ -8,6 +8,7 @@
 #include "apps/train/optimizer.h"
 #include "apps/train/schedule.h"
 #include "apps/train/tokenizer/recipe.h"
+#include "autoregressive/parallel/mesh.h"
 #include "vqgan/codebook_care.h"
 #include "vqgan/discriminator.h"
 #include "vqgan/model.h"
@@ -38,12 +39,16 @@ struct TrainingState {
 /// not touch them and they have no averaged weights.
 ///
 /// device   where all tensors live
-void make_training_state(TrainingState& state, const TrainRecipe& recipe, at::Device device);
+/// mesh     the ranks that train together; outlives the state
+void make_training_state(TrainingState& state, const TrainRecipe& recipe, at::Device device,
+                         parallel::Mesh& mesh);
 
-/// Atomically; the file before it stays until the new one is whole.
-void save_checkpoint(const std::string& path, const TrainingState& state);
+/// Atomically, all ranks together; the file before it stays until the new one is whole.
+void save_checkpoint(const std::string& path, const TrainingState& state,
+                     const parallel::World& world = {});
 
 /// throws   Error(kIo); Error(kBadData) when the file is no training checkpoint or does not fit its recipe
-void load_checkpoint(const std::string& path, TrainingState& state, at::Device device);
+void load_checkpoint(const std::string& path, TrainingState& state, at::Device device,
+                     parallel::Mesh& mesh);
 
 }  // namespace lexel::train

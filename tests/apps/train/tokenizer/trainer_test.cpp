@@ -149,8 +149,9 @@ TEST_F(TrainerTest, LossThatIsNotFiniteStopsWithStepAndTermAndKeepsTheCheckpoint
   write_file(options_.recipe, to_json(recipe));
   expect_error(ErrorKind::kBadData, "step 2: the loss term 'l2' is not finite",
                [&] { cli::run_train_tokenizer(options_); });
+  parallel::Mesh mesh;  // of one
   TrainingState state;
-  load_checkpoint(options_.output + "/checkpoint.safetensors", state, at::kCPU);
+  load_checkpoint(options_.output + "/checkpoint.safetensors", state, at::kCPU, mesh);
   EXPECT_EQ(state.step, 0);
 }
 

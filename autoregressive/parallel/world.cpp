@@ -154,6 +154,9 @@ World world_from_environment(std::chrono::milliseconds timeout) {
 
 std::vector<World> worlds_of_threads(int64_t size, std::chrono::milliseconds timeout) {
   check_arg(size >= 1, "worlds_of_threads", "expected at least one rank, got ", size);
+  // c10d's flight recorder (torch 2.11, FlightRecorderDetail.hpp, record) inserts each group into a map that all threads of a
+  // process share without a lock: two groups whose first collectives meet break it. With room for no entry it stays off.
+  setenv("TORCH_FR_BUFFER_SIZE", "0", /*overwrite=*/1);
   std::vector<World> worlds(static_cast<size_t>(size));
   const c10::intrusive_ptr<c10d::Store> store = c10::make_intrusive<c10d::HashStore>();
   for (int64_t rank = 0; rank < size; ++rank) {

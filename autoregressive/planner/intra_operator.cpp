@@ -17,8 +17,6 @@ int axes_of(const Roles& roles, Role role) {
   return (roles[0] == role ? 1 : 0) | (roles[1] == role ? 2 : 0);
 }
 
-bool ends_with(const std::string& name, const char* end) { return name.ends_with(end); }
-
 /// A dimension of `size` in `units` parts can be cut so.
 bool divides(const DeviceMesh& mesh, const Layouts& layouts, size_t axis, int64_t size,
              int64_t units) {
@@ -30,8 +28,7 @@ bool allowed(const Operator& op, const DeviceMesh& mesh, const Layouts& layouts,
   if (mesh.shape[axis] == 1) return role == Role::kNone;
   const bool matmul = op.kind == Operator::Kind::kMatmul;
   if (layouts.executable && matmul) {
-    const bool inner = ends_with(op.name, ".out") || ends_with(op.name, ".down");
-    if (role != (inner ? Role::kInner : Role::kColumns)) return false;
+    if (role != (op.inner_cut ? Role::kInner : Role::kColumns)) return false;
   }
   if (layouts.executable && !matmul && role != Role::kColumns) return false;
   switch (role) {

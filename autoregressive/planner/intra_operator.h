@@ -43,12 +43,13 @@ struct Operator {
   };
   std::string name;
   Kind kind = Kind::kMatmul;
-  std::vector<size_t> inputs;  // operators before this one
+  std::vector<size_t> inputs{};  // operators before this one
   int64_t rows = 0, inner = 0, columns = 0;
   // Parts into which each may be cut, if not single ones: pictures, heads.
   int64_t row_units = 0, inner_units = 0, column_units = 0;
   double seconds = 0;           // of computing, forward and backward, on one device
   bool gradient = true;         // the first input (or the kInput itself) has one
+  bool inner_cut = false;       // by the tensor-parallel model: see Layouts::executable
   std::optional<Spec> fixed{};  // layout of a kInput or kOutput
 };
 
@@ -59,7 +60,7 @@ struct Layouts {
   // Also: the input gathered from rows for columns cut, and its gradient reduce-scattered; the result of inner cut
   // reduce-scattered to rows, and its gradient gathered. (Parti's fully partitioned form.)
   bool scattered = false;
-  // Only what the tensor-parallel model carries out: products whose name ends with .out or .down have inner cut, the others columns.
+  // Only what the tensor-parallel model carries out: products have columns cut, or inner where `inner_cut`.
   bool executable = false;
   bool padded = false;               // dimensions that do not divide are cut all the same
   bool backward = true;              // transfers of the backward pass too

@@ -56,6 +56,7 @@ std::vector<Operator> attention(int64_t pictures, int64_t tokens, int64_t width,
       {"attention", Kind::kAttention, {1}, rows, 0, width, pictures, 0, heads},
       {"attention.out", Kind::kMatmul, {2, 0}, rows, width, width, 0, heads, 0},
       {"y", Kind::kOutput, {3}, rows, 0, width}};
+  graph[3].inner_cut = true;
   graph[0].fixed = graph[4].fixed = Spec{0, 0};
   return graph;
 }
@@ -78,6 +79,7 @@ TEST(IntraOperator, TensorParallelBlockSendsMegatronsBytes) {
   graph.pop_back();
   graph.push_back({"feed_forward.up", Kind::kMatmul, {3}, rows, width, hidden});
   graph.push_back({"feed_forward.down", Kind::kMatmul, {4, 3}, rows, hidden, width});
+  graph.back().inner_cut = true;
   graph.push_back({"y", Kind::kOutput, {5}, rows, 0, width});
   const double bytes = 2 * static_cast<double>(rows * width);
   for (const bool split : {false, true}) {

@@ -1,0 +1,479 @@
+#include "autoregressive/parallel/pipeline.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <torch/csrc/autograd/autograd.h>
+#include <tuple>
+#include <utility>
+
+#include "autoregressive/layer_runner.h"
+#include "kernels/check.h"
+
+namespace lexel::parallel {
+namespace {
+
+/// What travels between ranks.
+enum class Cargo : int64_t {
+  kDecoderStream,
+  kDecoderGradient,
+  kEncoderStream,
+  kEncoderGradient,
+  kText,
+  kTextGradient
+};
+
+/// The chunks of a stack that have blocks, in order.
+struct Route {
+  BlockRange Stage::*blocks;
+  std::vector<int64_t> chunks;
+
+  bool has(int64_t chunk) const { return std::ranges::find(chunks, chunk) != chunks.end(); }
+  int64_t first() const { return chunks.front(); }
+  int64_t last() const { return chunks.back(); }
+  int64_t before(int64_t chunk) const { return *std::prev(std::ranges::find(chunks, chunk)); }
+  int64_t after(int64_t chunk) const { return *std::next(std::ranges::find(chunks, chunk)); }
+};
+
+Route route_of(const Plan& plan, BlockRange Stage::*blocks) {
+  Route route{blocks, {}};
+  for (size_t i = 0; i < plan.stages.size(); ++i) {
+    if ((plan.stages[i].*blocks).size() > 0) route.chunks.push_back(static_cast<int64_t>(i));
+  }
+  return route;
+}
+
+using Pair = std::pair<int64_t, int64_t>;  // micro-batch, chunk
+
+/// A chunk's forward pass until its backward pass comes.
+struct Kept {
+  at::Tensor input;   // a leaf; undefined in a stack's first chunk
+  at::Tensor output;  // with the graph that made it; undefined: to be computed again
+};
+
+/// A micro-batch's encoded text on this rank.
+struct Text {
+  at::Tensor output;      // a leaf
+  int64_t uses_left = 0;  // by chunks of this rank, of this direction
+};
+
+/// A message that comes, or that goes.
+struct Incoming {
+  at::Tensor content;
+  Pending pending;
+};
+struct Outgoing {
+  int64_t read_at = 0;  // clock of the action that needs it
+  Pending pending;
+};
+
+// A message is waited for when its reader should be so many clocks past it: early enough that memory does not grow with the
+// number of micro-batches, late enough that no rank stands still because another is a little behind.
+constexpr int64_t kSlackClocks = 4;
+
+}  // namespace
+
+/// One pass over all micro-batches on one rank.
+///
+/// No rank can wait for ever: messages are sent without waiting, and a rank waits, at clock t, only for what others do at
+/// clocks before t.
+class Pipeline::Pass {
+ public:
+  Pass(Pipeline& pipeline, const ar::Model& model, std::span<const MicroBatch> parts, bool train)
+      : pipeline_(pipeline),
+        group_(pipeline.group_),
+        model_(model),
+        parts_(parts),
+        train_(train),
+        encoder_(route_of(pipeline.plan_, &Stage::encoder)),
+        decoder_(route_of(pipeline.plan_, &Stage::decoder)),
+        with_text_(pipeline.config_.text_depth > 0) {
+    for (const MicroBatch& part : parts) {
+      pieces_.push_back(ar::pieces_of(model.config, part.lesson.condition, part.options));
+    }
+    losses_ =
+        at::zeros({std::ssize(parts)},
+                  parts[0].lesson.tokens.options().dtype(ar::residual_type(parts[0].options)));
+    own_chunks_ = std::ranges::count_if(decoder_.chunks,
+                                        [&](int64_t c) { return rank_of(c) == group_.rank(); });
+    for (const PipelineAction& a : pipeline.schedule_.actions) {
+      clocks_[std::tuple(a.stack, a.backward, a.micro_batch, a.chunk)] = a.clock;
+      if (a.stage == group_.rank() && (train || !a.backward) && route(a.stack).has(a.chunk)) {
+        actions_.push_back(a);
+      }
+    }
+  }
+
+  at::Tensor run() {
+    if (!actions_.empty()) expect(actions_[0]);
+    for (next_ = 1; next_ <= actions_.size(); ++next_) {
+      // The next action's inputs travel while this one is computed.
+      const PipelineAction& action = actions_[next_ - 1];
+      if (next_ < actions_.size()) expect(actions_[next_]);
+      finish_sends(action.clock - kSlackClocks);
+      action.backward ? backward(action) : forward(action);
+    }
+    for (Outgoing& message : outgoing_) message.pending.wait();
+    group_.broadcast(losses_, rank_of(decoder_.last()));
+    return losses_;
+  }
+
+ private:
+  // --- who and what ----------------------------------------------------------------------------
+
+  const Route& route(Stack stack) const { return stack == Stack::kEncoder ? encoder_ : decoder_; }
+  int64_t rank_of(int64_t chunk) const { return chunk % group_.size(); }
+  bool mine(int64_t chunk) const { return rank_of(chunk) == group_.rank(); }
+  const MicroBatch& part(int64_t m) const { return parts_[static_cast<size_t>(m)]; }
+  const ar::Pieces& pieces(int64_t m) const { return pieces_[static_cast<size_t>(m)]; }
+  const BlockRange& blocks(const PipelineAction& a) const {
+    return pipeline_.plan_.stages[static_cast<size_t>(a.chunk)].*route(a.stack).blocks;
+  }
+  int64_t clock_of(Stack stack, bool backward, int64_t m, int64_t chunk) const {
+    return clocks_.at(std::tuple(stack, backward, m, chunk));
+  }
+  static Cargo stream(Stack stack) {
+    return stack == Stack::kEncoder ? Cargo::kEncoderStream : Cargo::kDecoderStream;
+  }
+  static Cargo gradient(Stack stack) {
+    return stack == Stack::kEncoder ? Cargo::kEncoderGradient : Cargo::kDecoderGradient;
+  }
+  int64_t tag(Cargo cargo, int64_t m, int64_t chunk) const {
+    return (static_cast<int64_t>(cargo) * std::ssize(parts_) + m) *
+               std::ssize(pipeline_.plan_.stages) +
+           chunk;
+  }
+  /// The ranks that attend to texts which they have not encoded, by their first decoder chunk.
+  std::map<int64_t, int64_t> readers() const {
+    std::map<int64_t, int64_t> first;
+    for (const int64_t chunk : decoder_.chunks) {
+      if (rank_of(chunk) != rank_of(encoder_.last())) first.emplace(rank_of(chunk), chunk);
+    }
+    return first;
+  }
+
+  /// An empty tensor like a stack's stream, or like the encoder's output.
+  at::Tensor empty_stream(Stack stack, int64_t m) const {
+    const auto& [lesson, options] = part(m);
+    int64_t tokens = stack == Stack::kEncoder ? pieces(m).text.size(1) : ar::place_count(lesson);
+    const int64_t rows = lesson.tokens.size(0), width = model_.config.width;
+    if (options.runner != nullptr) {  // a rank may hold a part of the tokens
+      const at::NoGradGuard no_grad;
+      const at::Tensor whole =
+          at::empty({rows, tokens, 1}, lesson.tokens.options().dtype(ar::residual_type(options)));
+      const char* const name = stack == Stack::kEncoder ? "encoder" : "decoder";
+      tokens = options.runner->enter(whole, name).size(1);
+    }
+    return at::empty({rows, tokens, width},
+                     lesson.tokens.options().dtype(ar::residual_type(options)));
+  }
+  at::Tensor empty_text(int64_t m) const {
+    const auto& [lesson, options] = part(m);
+    return at::empty({lesson.tokens.size(0), pieces(m).text.size(1), model_.config.width},
+                     lesson.tokens.options().dtype(options.compute));
+  }
+
+  // --- messages --------------------------------------------------------------------------------
+
+  void receive(Cargo cargo, int64_t m, int64_t chunk, int64_t from, at::Tensor room) {
+    Incoming& message = incoming_[std::tuple(cargo, m, chunk, from)];
+    message.content = std::move(room);
+    message.pending = group_.receive(message.content, from, tag(cargo, m, chunk));
+  }
+
+  /// What has come; waits for it.
+  at::Tensor take(Cargo cargo, int64_t m, int64_t chunk, int64_t from) {
+    auto node = incoming_.extract(std::tuple(cargo, m, chunk, from));
+    check(!node.empty(), ErrorKind::kInternal, "a pipeline's message that nobody asked for");
+    node.mapped().pending.wait();
+    return std::move(node.mapped().content);
+  }
+
+  /// `chunk` is that of the reader, which needs it at clock `read_at`.
+  void send(Cargo cargo, int64_t m, int64_t chunk, int64_t to, const at::Tensor& x,
+            int64_t read_at) {
+    const at::Tensor content = x.detach().contiguous();
+    if (to == group_.rank()) {
+      incoming_[std::tuple(cargo, m, chunk, to)].content = content;
+    } else {
+      outgoing_.push_back({read_at, group_.send(content, to, tag(cargo, m, chunk))});
+    }
+  }
+
+  void finish_sends(int64_t before_clock) {
+    std::erase_if(outgoing_, [&](Outgoing& message) {
+      if (message.read_at >= before_clock) return false;
+      message.pending.wait();
+      return true;
+    });
+  }
+
+  /// Asks for what an action needs of other ranks.
+  void expect(const PipelineAction& a) {
+    const Route& way = route(a.stack);
+    const int64_t m = a.micro_batch;
+    if (!a.backward) {
+      if (a.chunk != way.first() && !mine(way.before(a.chunk))) {
+        receive(stream(a.stack), m, a.chunk, rank_of(way.before(a.chunk)),
+                empty_stream(a.stack, m));
+      }
+      if (a.stack == Stack::kDecoder && reads_text(a)) {
+        receive(Cargo::kText, m, a.chunk, rank_of(encoder_.last()), empty_text(m));
+      }
+      return;
+    }
+    if (a.chunk != way.last()) {
+      if (!mine(way.after(a.chunk))) {
+        receive(gradient(a.stack), m, a.chunk, rank_of(way.after(a.chunk)),
+                empty_stream(a.stack, m));
+      }
+    } else if (a.stack == Stack::kEncoder) {
+      for (const auto& [rank, chunk] : readers()) {
+        receive(Cargo::kTextGradient, m, a.chunk, rank, empty_text(m));
+      }
+    }
+  }
+
+  /// Whether this decoder chunk is the one at which a rank gets the text from another.
+  bool reads_text(const PipelineAction& a) const {
+    if (!with_text_) return false;
+    const auto all = readers();
+    const auto found = all.find(a.stage);
+    return found != all.end() && found->second == a.chunk;
+  }
+
+  // --- computing -------------------------------------------------------------------------------
+
+  at::Tensor compute(const PipelineAction& a, const at::Tensor& input) const {
+    const int64_t m = a.micro_batch;
+    const auto& [lesson, options] = part(m);
+    const Route& way = route(a.stack);
+    const bool first = a.chunk == way.first(), last = a.chunk == way.last();
+    const auto [begin, end] = blocks(a);
+    if (a.stack == Stack::kEncoder) {
+      const auto& [text, keys] = pieces(m);
+      at::Tensor x = first ? ar::encoder_input(model_, text, options) : input;
+      x = ar::run_encoder(model_, keys, x, begin, end, options);
+      return last ? ar::encoder_output(model_, x, text.size(1), options) : x;
+    }
+    ar::EncodedText text;
+    if (with_text_) text = {texts_.at(m).output, pieces(m).keys};
+    at::Tensor x = first ? ar::decoder_input(model_, lesson, options) : input;
+    x = ar::run_decoder(model_, text, x, ar::place_count(lesson), begin, end, options);
+    if (!last) return x;
+    return ar::lesson_loss(model_, lesson, ar::decoder_output(model_, x, options), options);
+  }
+
+  void forward(const PipelineAction& a) {
+    const Route& way = route(a.stack);
+    const int64_t m = a.micro_batch;
+    PipelineEvent event{a, trace_clock_us(), 0.0, 0.0};
+    at::Tensor input;
+    if (a.chunk != way.first()) {
+      input = take(stream(a.stack), m, a.chunk, rank_of(way.before(a.chunk)));
+      input.requires_grad_(train_);
+    }
+    if (a.stack == Stack::kDecoder && reads_text(a)) {
+      set_text(m, take(Cargo::kText, m, a.chunk, rank_of(encoder_.last())));
+    }
+    event.begin_us = trace_clock_us();
+
+    const bool backward_is_next =
+        next_ < actions_.size() && actions_[next_].backward && actions_[next_].stack == a.stack &&
+        actions_[next_].micro_batch == m && actions_[next_].chunk == a.chunk;
+    const bool with_graph = train_ && (!pipeline_.plan_.rematerialize || backward_is_next);
+    at::Tensor output;
+    {
+      const at::AutoGradMode mode(with_graph);
+      output = compute(a, input);
+    }
+    event.end_us = trace_clock_us();
+    pipeline_.events_.push_back(event);
+    if (train_) {
+      kept(a.stack)[Pair(m, a.chunk)] = {input, with_graph ? output : at::Tensor()};
+      count_live(a.stack, 0);
+    }
+
+    if (a.chunk != way.last()) {
+      const int64_t to = way.after(a.chunk);
+      send(stream(a.stack), m, to, rank_of(to), output, clock_of(a.stack, false, m, to));
+    } else if (a.stack == Stack::kEncoder) {
+      for (const auto& [rank, chunk] : readers()) {
+        send(Cargo::kText, m, chunk, rank, output, clock_of(Stack::kDecoder, false, m, chunk));
+      }
+      set_text(m, output.detach());
+    } else {
+      losses_[m].copy_(output.detach());
+    }
+    if (!train_ && a.stack == Stack::kDecoder && with_text_) drop_text_after_last_use(m);
+  }
+
+  void backward(const PipelineAction& a) {
+    const Route& way = route(a.stack);
+    const int64_t m = a.micro_batch;
+    PipelineEvent event{a, trace_clock_us(), 0.0, 0.0};
+    at::Tensor grad;
+    if (a.chunk != way.last()) {
+      grad = take(gradient(a.stack), m, a.chunk, rank_of(way.after(a.chunk)));
+    } else if (a.stack == Stack::kEncoder) {
+      grad = text_gradient(m);
+      for (const auto& [rank, chunk] : readers()) {
+        grad += take(Cargo::kTextGradient, m, a.chunk, rank);
+      }
+      texts_.erase(m);
+    } else {
+      grad = at::full({}, 1.0 / static_cast<double>(parts_.size()), losses_.options());
+    }
+    event.begin_us = trace_clock_us();
+
+    Kept chunk = std::move(kept(a.stack).extract(Pair(m, a.chunk)).mapped());
+    if (!chunk.output.defined()) {
+      const at::AutoGradMode graph(true);
+      chunk.output = compute(a, chunk.input);
+      count_live(a.stack, 1);
+    }
+    if (chunk.output.requires_grad()) {  // false where all before it is frozen
+      torch::autograd::backward({chunk.output}, {grad});
+    }
+    event.end_us = trace_clock_us();
+    pipeline_.events_.push_back(event);
+
+    if (a.chunk != way.first()) {
+      const int64_t to = way.before(a.chunk);
+      send(gradient(a.stack), m, to, rank_of(to), gradient_of(chunk.input),
+           clock_of(a.stack, true, m, to));
+    }
+    if (a.stack == Stack::kDecoder && with_text_) give_back_text_after_last_use(m);
+  }
+
+  static at::Tensor gradient_of(const at::Tensor& leaf) {
+    return leaf.grad().defined() ? leaf.grad() : at::zeros_like(leaf);
+  }
+
+  // --- texts -----------------------------------------------------------------------------------
+
+  void set_text(int64_t m, const at::Tensor& output) {
+    texts_[m] = {output.requires_grad_(train_), own_chunks_};
+  }
+
+  at::Tensor text_gradient(int64_t m) const { return gradient_of(texts_.at(m).output); }
+
+  void drop_text_after_last_use(int64_t m) {
+    if (--texts_.at(m).uses_left == 0) texts_.erase(m);
+  }
+
+  /// Once all chunks of this rank are done with it, the encoder's last stage learns what they want changed.
+  void give_back_text_after_last_use(int64_t m) {
+    if (--texts_.at(m).uses_left > 0 || mine(encoder_.last())) return;
+    send(Cargo::kTextGradient, m, encoder_.last(), rank_of(encoder_.last()), text_gradient(m),
+         clock_of(Stack::kEncoder, true, m, encoder_.last()));
+    texts_.erase(m);
+  }
+
+  // --- what is kept ----------------------------------------------------------------------------
+
+  std::map<Pair, Kept>& kept(Stack stack) {
+    return stack == Stack::kEncoder ? encoder_kept_ : decoder_kept_;
+  }
+
+  /// `apart`: pairs that have just been taken out, with their graph.
+  void count_live(Stack stack, int64_t apart) {
+    LiveActivations& peak =
+        stack == Stack::kEncoder ? pipeline_.encoder_live_ : pipeline_.decoder_live_;
+    const auto& all = kept(stack);
+    const auto graphs =
+        std::ranges::count_if(all, [](const auto& k) { return k.second.output.defined(); });
+    peak.pairs = std::max<int64_t>(peak.pairs, std::ssize(all) + apart);
+    peak.graphs = std::max<int64_t>(peak.graphs, graphs + apart);
+  }
+
+  Pipeline& pipeline_;
+  Group& group_;
+  const ar::Model& model_;
+  std::span<const MicroBatch> parts_;
+  bool train_;
+  Route encoder_, decoder_;
+  bool with_text_;
+  int64_t own_chunks_ = 0;  // of the decoder
+  std::vector<ar::Pieces> pieces_;
+  std::map<std::tuple<Stack, bool, int64_t, int64_t>, int64_t> clocks_;  // of all ranks' actions
+  std::vector<PipelineAction> actions_;                                  // of this rank
+  size_t next_ = 0;
+
+  std::map<Pair, Kept> encoder_kept_, decoder_kept_;
+  std::map<int64_t, Text> texts_;  // by micro-batch
+  std::map<std::tuple<Cargo, int64_t, int64_t, int64_t>, Incoming> incoming_;
+  std::vector<Outgoing> outgoing_;
+  at::Tensor losses_;  // (M)
+};
+
+std::vector<MicroBatch> micro_batches(const ar::Lesson& batch, int64_t count,
+                                      const ar::ForwardOptions& options) {
+  const int64_t rows = batch.tokens.size(0);
+  check_arg(count >= 1 && rows % count == 0, "micro_batches", "expected ", rows,
+            " rows to divide into micro-batches, got ", count);
+  const int64_t each = rows / count;
+  ar::ForwardOptions part = options;
+  if (batch.condition.lengths.defined() && rows > 0) {
+    part.text_tokens = std::max(part.text_tokens, batch.condition.lengths.max().item<int64_t>());
+  }
+  std::vector<MicroBatch> parts;
+  for (int64_t i = 0; i < count; ++i) {
+    parts.push_back({ar::rows_of(batch, i * each, each), part});
+    part.first_row += each;
+  }
+  return parts;
+}
+
+std::vector<TraceEvent> trace_events(const std::vector<PipelineEvent>& events, int64_t rank) {
+  std::vector<TraceEvent> list;
+  for (const PipelineEvent& event : events) {
+    const PipelineAction& a = event.action;
+    const char* const direction = a.backward ? "backward" : "forward";
+    const std::string name = concat(a.stack == Stack::kEncoder ? "encoder " : "decoder ", direction,
+                                    " ", a.micro_batch, " chunk ", a.chunk);
+    if (event.begin_us > event.wait_us) {
+      list.push_back({"wait for " + name, "wait", rank, 0, event.wait_us, event.begin_us});
+    }
+    list.push_back({name, direction, rank, 0, event.begin_us, event.end_us});
+  }
+  return list;
+}
+
+Pipeline::Pipeline(Group& group, const ar::Config& config, const Plan& plan)
+    : group_(group), config_(config), plan_(plan) {
+  check_plan(plan, config);
+  check_arg(group.size() == plan.mesh.length("pipeline"), "Pipeline", "expected ",
+            plan.mesh.length("pipeline"), " ranks along axis pipeline, got ", group.size());
+  const ScheduleKind kind = parse_schedule(plan.schedule);
+  schedule_ = make_schedule(kind, {group.size(), plan.micro_batches, plan.rounds});
+  if (config.text_depth > 0) schedule_ = with_encoder(schedule_);
+}
+
+at::Tensor Pipeline::train(const ar::Model& model, std::span<const MicroBatch> parts) {
+  return pass(model, parts, /*train=*/true, "Pipeline::train");
+}
+
+at::Tensor Pipeline::evaluate(const ar::Model& model, std::span<const MicroBatch> parts) {
+  return pass(model, parts, /*train=*/false, "Pipeline::evaluate");
+}
+
+at::Tensor Pipeline::pass(const ar::Model& model, std::span<const MicroBatch> parts, bool train,
+                          const char* function) {
+  check_arg(std::ssize(parts) == plan_.micro_batches, function, "expected ", plan_.micro_batches,
+            " micro-batches, got ", parts.size());
+  for (const MicroBatch& part : parts) {
+    ar::check_lesson(config_, part.lesson, part.options, function);
+  }
+  events_.clear();
+  encoder_live_ = decoder_live_ = {};
+  return Pass(*this, model, parts, train).run();
+}
+
+}  // namespace lexel::parallel

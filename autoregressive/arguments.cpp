@@ -44,6 +44,15 @@ void check_text(const Config& config, const Condition& condition, const char* fu
   check_ids(condition.lengths - 1, pieces, function, "lengths - 1");
 }
 
+void check_tasks(const Config& config, const Condition& condition, int64_t rows,
+                 const char* function) {
+  if (config.tasks == 0) return;
+  check_integers(condition.tasks, 1, function, "tasks (B)");
+  check_arg(condition.tasks.size(0) == rows, function, "expected one task a row, got ",
+            condition.tasks.size(0), " for ", rows);
+  check_ids(condition.tasks, config.tasks, function, "tasks");
+}
+
 void check_arguments(const Config& config, const Condition& condition, const at::Tensor& tokens,
                      const ForwardOptions& options, const char* function) {
   check_options(options, function);
@@ -63,6 +72,7 @@ void check_arguments(const Config& config, const Condition& condition, const at:
   }
   check_arg(rows == tokens.size(0), function, "expected one condition a picture, got ", rows,
             " for ", tokens.size(0));
+  check_tasks(config, condition, rows, function);
 }
 
 void check_places(const Config& config, const at::Tensor& tokens, const at::Tensor& places,

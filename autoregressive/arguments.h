@@ -12,6 +12,9 @@ namespace lexel::ar {
 void check_options(const ForwardOptions& options, const char* function);
 /// throws   Error(kUsage) on text or lengths of another shape or dtype; Error(kBadData) on their values
 void check_text(const Config& config, const Condition& condition, const char* function);
+/// throws   Error(kUsage) on tasks of another shape or dtype, or none where the model needs them; Error(kBadData) on their values
+void check_tasks(const Config& config, const Condition& condition, int64_t rows,
+                 const char* function);
 /// Everything that a teacher-forced pass is given.
 /// throws   Error(kUsage) on another shape or dtype; Error(kBadData) on ids past their tables
 void check_arguments(const Config& config, const Condition& condition, const at::Tensor& tokens,

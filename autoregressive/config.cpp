@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <sstream>
 #include <utility>
 
@@ -33,12 +34,45 @@ Config vim(int64_t depth, int64_t width, int64_t hidden, int64_t heads) {
   return config;
 }
 
+/// A row of GLaM's Table 4.
+Config glam(int64_t depth, int64_t width, int64_t hidden, int64_t heads) {
+  Config config = parti(0, depth, width, hidden, heads);
+  config.activation = "geglu";
+  config.codebook_size = 256000;
+  config.experts = 64;
+  return config;
+}
+
+void validate_experts(const Config& config) {
+  const auto expect = [](bool ok, const char* field, const char* expected, const auto& got) {
+    check_arg(ok, "ar::validate", field, ": expected ", expected, ", got ", got);
+  };
+  expect(config.experts == 0 || (config.experts >= 2 && config.experts <= 65536), "experts",
+         "0, or 2 to 65536", config.experts);
+  expect(config.routing == "token" || config.routing == "task" || config.routing == "static",
+         "routing", "token, task or static", config.routing);
+  expect(config.gating == "gshard" || config.gating == "lingvo", "gating", "gshard or lingvo",
+         config.gating);
+  expect(std::isfinite(config.capacity_factor) && config.capacity_factor > 0.0 &&
+             config.capacity_factor <= 65536.0,
+         "capacity_factor", "above 0, at most 65536", config.capacity_factor);
+  expect(std::isfinite(config.auxiliary_weight) && config.auxiliary_weight >= 0.0,
+         "auxiliary_weight", "at least 0", config.auxiliary_weight);
+  const bool by_task = config.experts > 0 && config.routing == "task";
+  expect(by_task ? config.tasks >= 1 && config.tasks <= 65536 : config.tasks == 0, "tasks",
+         by_task ? "1 to 65536" : "0 where experts are not routed by task", config.tasks);
+  expect(config.experts == 0 || config.depth >= 2, "depth", "at least 2 with experts",
+         config.depth);
+}
+
 const std::vector<std::pair<std::string, Config (*)()>>& presets() {
   static const std::vector<std::pair<std::string, Config (*)()>> table = {
-      {"parti-350m", parti_350m},   {"parti-750m", parti_750m},
-      {"parti-3b", parti_3b},       {"parti-20b", parti_20b},
-      {"vim-base", vim_base},       {"vim-large", vim_large},
-      {"vim-fashion", vim_fashion}, {"parti-lexel-128", parti_lexel_128}};
+      {"parti-350m", parti_350m},       {"parti-750m", parti_750m},
+      {"parti-3b", parti_3b},           {"parti-20b", parti_20b},
+      {"vim-base", vim_base},           {"vim-large", vim_large},
+      {"vim-fashion", vim_fashion},     {"parti-lexel-128", parti_lexel_128},
+      {"glam-0.1b-64e", glam_100m_64e}, {"glam-1.7b-64e", glam_1b7_64e},
+      {"glam-8b-64e", glam_8b_64e}};
   return table;
 }
 
@@ -59,8 +93,10 @@ void validate(const Config& config) {
   check_arg(config.width % config.heads == 0, "ar::validate", "heads: expected a divisor of width ",
             config.width, ", got ", config.heads);
   check_range("hidden", config.hidden, 1, 65536);
-  check_arg(config.activation == "gelu" || config.activation == "relu", "ar::validate",
-            "activation: expected gelu or relu, got ", config.activation);
+  check_arg(
+      config.activation == "gelu" || config.activation == "relu" || config.activation == "geglu",
+      "ar::validate", "activation: expected gelu, relu or geglu, got ", config.activation);
+  validate_experts(config);
   check_range("grid_height", config.grid_height, 1, 256);
   check_range("grid_width", config.grid_width, 1, 256);
   check_range("codebook_size", config.codebook_size, 1, 262144);
@@ -91,12 +127,25 @@ std::vector<bool> conv_blocks(const Config& config) {
   return blocks;
 }
 
+bool may_be_absent(const Config&, const std::string& field) {
+  return field == "experts" || field == "capacity_factor" || field == "gating" ||
+         field == "routing" || field == "tasks" || field == "auxiliary_weight";
+}
+
+bool has_experts(const Config& config, int64_t block) {
+  return config.experts > 0 && block % 2 == 1;
+}
+
 Config parti_350m() { return parti(12, 12, 1024, 4096, 16); }
 Config parti_750m() { return parti(12, 36, 1024, 4096, 16); }
 Config parti_3b() { return parti(12, 36, 2048, 8192, 32); }
 Config parti_20b() { return parti(16, 64, 4096, 16384, 64); }
 Config vim_base() { return vim(24, 1536, 6144, 16); }
 Config vim_large() { return vim(36, 2048, 8192, 32); }
+
+Config glam_100m_64e() { return glam(12, 768, 3072, 12); }
+Config glam_1b7_64e() { return glam(24, 2048, 8192, 16); }
+Config glam_8b_64e() { return glam(32, 4096, 16384, 32); }
 
 Config parti_lexel_128() {
   Config config = parti(2, 4, 320, 1280, 5);

@@ -6,6 +6,7 @@
 #include <ATen/ops/zeros.h>
 #include <algorithm>
 #include <map>
+#include <type_traits>
 
 #include "autoregressive/encode.h"
 #include "kernels/check.h"
@@ -15,6 +16,12 @@ namespace lexel::ar {
 namespace {
 
 int64_t num_tokens(const Config& config) { return config.grid_height * config.grid_width; }
+
+/// The most units that a feed-forward layer holds at once for a row.
+int64_t widest_hidden(const Config& config) {
+  if (config.routing == "static") return std::max<int64_t>(1, config.experts) * config.hidden;
+  return (config.activation == "geglu" ? 3 : config.experts > 0 ? 2 : 1) * config.hidden;
+}
 
 int64_t places(const Config& config) {
   return std::max(num_tokens(config), config.text_depth > 0 ? config.max_text_tokens : 0);
@@ -56,13 +63,13 @@ int64_t Decoder::bytes(const Config& config, int64_t rows, at::ScalarType cache)
   const int64_t text =
       config.text_depth > 0 ? cache_bytes(config, rows, config.max_text_tokens, cache) : 0;
   // Of a step: logits, and what a block holds at once, for as many rows as a step may have.
-  const int64_t step =
-      4 * (2 * rows * config.codebook_size + kMaxRows * (8 * config.width + 2 * config.hidden));
+  const int64_t step = 4 * (2 * rows * config.codebook_size +
+                            kMaxRows * (8 * config.width + 2 * widest_hidden(config)));
   // Of the start: a caption on its way through the encoder, then each caption's keys and values.
   const int64_t encoded = config.text_depth > 0
                               ? 4 * config.max_text_tokens *
                                     ((2 * config.depth + 2) * rows * config.width +
-                                     8 * config.width + 2 * config.hidden)
+                                     8 * config.width + 2 * widest_hidden(config))
                               : 0;
   return config.depth * (cache_bytes(config, rows, num_tokens(config), cache) + text) + step +
          encoded + 8 * rows * places(config);
@@ -112,16 +119,22 @@ void Decoder::fill_text(const Condition& condition) {
   const int64_t* const pieces = text.const_data_ptr<int64_t>();
 
   // Equal captions are encoded once: the unconditional rows are equal.
-  std::map<std::vector<int64_t>, std::vector<at::Tensor>> encoded;
-  std::vector<const std::vector<at::Tensor>*> of_row;  // by block: (length, 2, H, d)
+  std::map<std::vector<int64_t>, std::vector<at::Tensor>> encoded;  // by task and pieces
+  std::vector<const std::vector<at::Tensor>*> of_row;               // by block: (length, 2, H, d)
   for (int64_t row = 0; row < rows_; ++row) {
     check_arg(length[row] >= 1 && length[row] <= text.size(1), "ar::Decoder",
               "expected text lengths in 1..", text.size(1), ", got ", length[row]);
     const int64_t* const first = pieces + row * text.size(1);
-    const auto [entry, is_new] = encoded.try_emplace({first, first + length[row]});
+    std::vector<int64_t> key(first, first + length[row]);
+    at::Tensor task;  // (1)
+    if (tasks_.defined()) {
+      task = tasks_.slice(0, row, row + 1);
+      key.push_back(task.item<int64_t>());
+    }
+    const auto [entry, is_new] = encoded.try_emplace(key);
     if (is_new) {
       entry->second =
-          encode_caption(model_, condition.text[row].slice(0, 0, length[row]).contiguous());
+          encode_caption(model_, condition.text[row].slice(0, 0, length[row]).contiguous(), task);
     }
     of_row.push_back(&entry->second);
   }
@@ -150,6 +163,10 @@ at::Tensor Decoder::start(const Condition& condition, const at::Tensor& given) {
     check_ids(given, rows_, config.codebook_size - 1, like, "tokens", 2);
     check_arg(given.size(1) < num_tokens(config), "ar::Decoder", "expected fewer than ",
               num_tokens(config), " given tokens, got ", given.size(1));
+  }
+  if (config.tasks > 0) {
+    check_ids(condition.tasks, rows_, config.tasks - 1, like, "tasks", 1);
+    tasks_ = condition.tasks.contiguous();
   }
   at::Tensor first;  // (rows, D)
   if (config.text_depth > 0) {
@@ -182,6 +199,34 @@ at::Tensor Decoder::feed(const at::Tensor& tokens) {
   return run(model_.model.token_embedding.index_select(0, ids).view({-1, rows_, config.width}));
 }
 
+at::Tensor Decoder::run_blocks(const at::Tensor& x, const kernels::DecodeRows& rows) {
+  const auto& blocks = model_.blocks;
+  at::Tensor y = x;
+  for (size_t begin = 0; begin < blocks.size();) {
+    size_t end = begin;  // blocks up to the next whose feed-forward layer is not the kernel's
+    while (end < blocks.size() && model_.feed_forward[end].up.empty()) ++end;
+    end = std::min(end + 1, blocks.size());
+    if (begin == 0 && end == blocks.size()) {
+      y = kernels::decode_blocks(y, blocks, self_, cross_, rows);
+    } else {
+      const auto part = [&](const auto& all) {  // shares its tensors
+        using Vector = std::decay_t<decltype(all)>;
+        const auto at = [&](size_t i) { return all.begin() + static_cast<int64_t>(i); };
+        return all.empty() ? Vector() : Vector(at(begin), at(end));
+      };
+      std::vector<kernels::KvCache> self = part(self_);
+      y = kernels::decode_blocks(y, part(blocks), self, part(cross_), rows);
+    }
+    const PackedFeedForward& last = model_.feed_forward[end - 1];
+    if (!last.up.empty()) {
+      const at::Tensor tasks = tasks_.defined() ? tasks_.repeat({x.size(0)}) : tasks_;
+      y = add_feed_forward(last, y.flatten(0, 1), tasks).view(x.sizes());
+    }
+    begin = end;
+  }
+  return y;
+}
+
 at::Tensor Decoder::run(const at::Tensor& x) {
   const int64_t most = std::max<int64_t>(1, kMaxRows / rows_);
   at::Tensor last;  // (rows, D)
@@ -192,8 +237,7 @@ at::Tensor Decoder::run(const at::Tensor& x) {
         x.slice(0, done, done + count)
             .add(model_.positions.slice(0, first, first + count).unsqueeze(1));
     const at::Tensor out =
-        kernels::decode_blocks(input, model_.blocks, self_, cross_,
-                               {places_.slice(0, first, first + count), text_lengths_});
+        run_blocks(input, {places_.slice(0, first, first + count), text_lengths_});
     last = out[count - 1];
     position_ += count;
   }

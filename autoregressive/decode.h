@@ -52,12 +52,14 @@ class Decoder {
  private:
   at::Tensor run(const at::Tensor& x);  // (n, rows, D) without positions: inputs of the next n
   void fill_text(const Condition& condition);
+  at::Tensor run_blocks(const at::Tensor& x, const kernels::DecodeRows& rows);  // (n, rows, D)
 
   const PackedModel& model_;
   int64_t rows_;
   int64_t position_ = -1;
   std::vector<kernels::KvCache> self_, cross_;  // by block
   at::Tensor text_lengths_;                     // (rows) int64
+  at::Tensor tasks_;                            // (rows) int64, of experts that are routed by task
   at::Tensor places_;                           // (max(N, M), rows) int64: row p holds p
 };
 

@@ -1,9 +1,11 @@
 #include "autoregressive/encode.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/cat.h>
 #include <algorithm>
 
+#include "autoregressive/moe/experts.h"
 #include "kernels/attention.h"
 
 namespace lexel::ar {
@@ -37,17 +39,51 @@ at::Tensor apply_packed(const kernels::DecodeLinear& linear, const at::Tensor& x
   return parts.size() == 1 ? parts[0] : at::cat(parts);
 }
 
-std::vector<at::Tensor> encode_caption(const PackedModel& model, const at::Tensor& pieces) {
+at::Tensor add_feed_forward(const PackedFeedForward& layer, const at::Tensor& x,
+                            const at::Tensor& tasks) {
+  if (!layer.router.weight.values.defined()) {
+    const at::Tensor hidden = apply_packed(layer.up[0], x, layer.norm, layer.activation);
+    return apply_packed(layer.down[0], hidden, {}, kernels::Activation::kNone, x);
+  }
+  at::Tensor logits;  // (R, E)
+  if (layer.of_tasks.defined()) {
+    logits = layer.of_tasks.index_select(0, tasks);
+  } else {
+    logits = apply_packed(layer.router, x, layer.norm);
+  }
+  const moe::Routing routing = moe::unlimited_gating(logits, {});
+  const at::Tensor in = moe::dispatch(x, routing);  // (2 R, D), expert after expert
+  std::vector<at::Tensor> outputs;
+  int64_t first = 0;
+  for (size_t e = 0; e < routing.rows_of_expert.size(); ++e) {
+    const int64_t rows = routing.rows_of_expert[e];
+    if (rows == 0) continue;
+    const at::Tensor own = in.slice(0, first, first + rows);
+    outputs.push_back(
+        apply_packed(layer.down[e], apply_packed(layer.up[e], own, layer.norm, layer.activation)));
+    first += rows;
+  }
+  return x + moe::combine(at::cat(outputs), routing);
+}
+
+std::vector<at::Tensor> encode_caption(const PackedModel& model, const at::Tensor& pieces,
+                                       const at::Tensor& task) {
   const Model& rest = model.model;
   const Config& config = rest.config;
   const int64_t count = pieces.size(0);
   at::Tensor x = rest.text_embedding.index_select(0, pieces).add(
       rest.text_positions.slice(0, 0, count));  // (n, D)
-  for (const kernels::DecodeBlock& block : model.encoder) {
+  const at::Tensor tasks = task.defined() ? task.expand({count}) : task;
+  for (size_t i = 0; i < model.encoder.size(); ++i) {
+    const kernels::DecodeBlock& block = model.encoder[i];
     const at::Tensor heard = attend(apply_packed(block.qkv, x, block.self_norm), config.heads);
     x = block.out.weight.values.defined()
             ? apply_packed(block.out, heard, {}, kernels::Activation::kNone, x)
             : x.add(heard);
+    if (!block.up.weight.values.defined()) {
+      x = add_feed_forward(model.encoder_feed_forward[i], x, tasks);
+      continue;
+    }
     const at::Tensor hidden = apply_packed(block.up, x, block.feed_forward_norm, block.activation);
     x = apply_packed(block.down, hidden, {}, kernels::Activation::kNone, x);
   }

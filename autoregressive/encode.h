@@ -18,10 +18,19 @@ at::Tensor apply_packed(const kernels::DecodeLinear& linear, const at::Tensor& x
                         kernels::Activation activation = kernels::Activation::kNone,
                         const at::Tensor& residual = {});
 
+/// x + feed_forward(norm(x)) of a layer that kernels::decode_blocks does not do. Each token gets both its experts.
+///
+/// x        (n, D) float32
+/// tasks    (n) int64 where experts are routed by task, else undefined
+at::Tensor add_feed_forward(const PackedFeedForward& layer, const at::Tensor& x,
+                            const at::Tensor& tasks);
+
 /// Keys and values of one caption for the cross-attention of each block.
 ///
 /// pieces    (n) int64, 1 <= n <= max_text_tokens: the caption alone, without padding
+/// task      (1) int64 where experts are routed by task, else undefined
 /// returns   by block: (n, 2, H, d) float32, keys then values
-std::vector<at::Tensor> encode_caption(const PackedModel& model, const at::Tensor& pieces);
+std::vector<at::Tensor> encode_caption(const PackedModel& model, const at::Tensor& pieces,
+                                       const at::Tensor& task = {});
 
 }  // namespace lexel::ar

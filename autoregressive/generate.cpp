@@ -31,18 +31,20 @@ at::Tensor rows_of(const at::Tensor& x, int64_t first, int64_t count) {
 
 Condition rows_of(const Condition& condition, int64_t first, int64_t count) {
   return {rows_of(condition.text, first, count), rows_of(condition.lengths, first, count),
-          rows_of(condition.classes, first, count)};
+          rows_of(condition.classes, first, count), rows_of(condition.tasks, first, count)};
 }
 
 /// `condition`, and below it the row of `other` as many times.
 Condition with_rows_of(const Condition& condition, const Condition& other) {
   const auto below = [](const at::Tensor& a, const at::Tensor& b) {
     if (!a.defined()) return a;
-    return at::cat({a, b.slice(0, 0, 1).expand_as(a)});
+    return at::cat({a, b.sizes() == a.sizes() ? b : b.slice(0, 0, 1).expand_as(a)});
   };
   Condition both;
   both.lengths = below(condition.lengths, other.lengths);
   both.classes = below(condition.classes, other.classes);
+  both.tasks =
+      below(condition.tasks, condition.tasks);  // guidance is away from no caption, not from a task
   if (condition.text.defined()) {
     const int64_t width = std::max(condition.text.size(1), other.text.size(1));
     const auto padded = [width](const at::Tensor& text) {
@@ -255,6 +257,10 @@ Generated generate(const PackedModel& model, const Condition& condition,
   const int64_t batch = pictures.size(0), tokens = config.grid_height * config.grid_width;
   check_rows(condition, config, batch, "condition");
   if (guided) check_rows(unconditional, config, 1, "unconditional");
+  check_arg(config.tasks == 0 || (condition.tasks.defined() && condition.tasks.dim() == 1 &&
+                                  condition.tasks.size(0) == batch),
+            kName, "expected a task for each of ", batch,
+            " pictures, got none (lexel extract-task makes a model of one task)");
   check_given(given, config, pictures);
 
   Generated result;

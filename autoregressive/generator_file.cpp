@@ -25,6 +25,10 @@ void visit_fields(AnyFileConfig& c, Visitor&& visitor) {
   visitor(std::string("tokenizer_name"), c.tokenizer_name);
 }
 
+bool may_be_absent(const FileConfig& config, const std::string& field) {
+  return may_be_absent(config.model, field);
+}
+
 void validate(const FileConfig& config) {
   validate(config.model);
   const std::string& hex = config.codebook_fingerprint;

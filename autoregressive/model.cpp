@@ -29,9 +29,11 @@ constexpr double kWaveHeight = 0.1;
 constexpr double kTextHeight = 30.0;
 
 /// The encoder behind checks: (B, m, D) in `compute`.
-at::Tensor encoded(const Model& model, const Pieces& pieces, const ForwardOptions& options) {
+at::Tensor encoded(const Model& model, const Pieces& pieces, const at::Tensor& tasks,
+                   const ForwardOptions& options) {
   const at::Tensor x = encoder_input(model, pieces.text, options);
-  const at::Tensor y = run_encoder(model, pieces.keys, x, 0, model.config.text_depth, options);
+  const at::Tensor y =
+      run_encoder(model, pieces.keys, x, 0, model.config.text_depth, options, tasks);
   return encoder_output(model, y, pieces.text.size(1), options);
 }
 
@@ -41,10 +43,11 @@ at::Tensor decoded(const Model& model, const Lesson& lesson, int64_t blocks,
   EncodedText text;
   if (model.config.text_depth > 0) {
     const Pieces pieces = pieces_of(model.config, lesson.condition, options);
-    text = {encoded(model, pieces, options), pieces.keys};
+    text = {encoded(model, pieces, lesson.condition.tasks, options), pieces.keys};
   }
   const at::Tensor x = decoder_input(model, lesson, options);
-  return run_decoder(model, text, x, place_count(lesson), 0, blocks, options);
+  return run_decoder(model, text, x, place_count(lesson), 0, blocks, options,
+                     lesson.condition.tasks);
 }
 
 /// What the softmax layer reads: the decoder's normed stream.
@@ -160,7 +163,9 @@ at::Tensor encode_text(const Model& model, const Condition& condition,
   check_arg(model.config.text_depth > 0, "ar::encode_text", "expected a model with text, got none");
   check_options(options, "ar::encode_text");
   check_text(model.config, condition, "ar::encode_text");
-  return encoded(model, {condition.text, real_pieces(condition.text, condition.lengths)}, options);
+  check_tasks(model.config, condition, condition.text.size(0), "ar::encode_text");
+  return encoded(model, {condition.text, real_pieces(condition.text, condition.lengths)},
+                 condition.tasks, options);
 }
 
 at::Tensor logits(const Model& model, const Condition& condition, const at::Tensor& tokens,

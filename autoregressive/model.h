@@ -39,11 +39,12 @@ Model model_layout(const Config& config);
 
 /// Every tensor of the model, in file order. Groups: "text" (the encoder), "decoder", "embedding" (tables of both, positions),
 /// "softmax". With V pieces, M text tokens, C classes, K codes, an h x w grid, widths D and hidden F, E encoder and L decoder
-/// blocks, and A = D^2 + D [attention_output]:
+/// blocks, and A = D^2 + D [attention_output], with dense layers:
 ///   feed-forward  2 D + 2 D F + F + D        self-attention  2 D + 3 D^2 + 3 D + A
 ///   encoder       E (self-attention + feed-forward) + 2 D + V D + M D, with text; else 0
 ///   decoder       L (self-attention + 2 D + 4 D^2 + 4 D [with text] + feed-forward) + 2 D
 ///   embeddings    (C + 1 + K + h + w) D      softmax  K D + K
+/// Activation geglu adds D F + F to a dense layer; a layer of X experts is 2 D + X D + 2 X D F, and T D more with T tasks.
 ParameterList parameters(Model& model);
 
 /// Parameters of the blocks alone, which is what Parti's Table 1 counts: 12 D^2 E + 16 D^2 L and the vectors.
@@ -62,6 +63,7 @@ struct Condition {
   at::Tensor
       lengths;  // (B) int64, 1..m: real pieces. The unconditional row is the empty caption: the end symbol alone
   at::Tensor classes;  // (B) int64 in 0..classes; `classes` itself is "no class"
+  at::Tensor tasks{};  // (B) int64 in 0..tasks-1, where experts are routed by task; else undefined
 };
 
 /// Text encoder: bidirectional over the real pieces, extra norm at the end.

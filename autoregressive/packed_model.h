@@ -9,6 +9,16 @@
 
 namespace lexel::ar {
 
+/// A feed-forward layer that kernels::decode_blocks does not do: a gated one, or experts.
+struct PackedFeedForward {
+  kernels::DecodeNorm norm;
+  kernels::Activation activation = kernels::Activation::kGelu;
+  std::vector<kernels::DecodeLinear> up,
+      down;                      // one of each, or one an expert; none: the block's own
+  kernels::DecodeLinear router;  // (E, D) float32; without weights: not routed
+  at::Tensor of_tasks;           // (tasks, E) logits, where experts are routed by task
+};
+
 /// A generator laid out for drawing: the matrices of both stacks rounded to `format` and packed for kernels::decode_blocks and
 /// linear_decode. Embeddings, norms, biases and positions stay in `model`, whose packed matrices are released.
 struct PackedModel {
@@ -18,6 +28,8 @@ struct PackedModel {
   std::vector<kernels::DecodeLinear>
       text_kv;  // by decoder block: (2 D, D), keys then values of the encoder's output
   std::vector<kernels::DecodeBlock> blocks;  // of the decoder
+  std::vector<PackedFeedForward> encoder_feed_forward,
+      feed_forward;  // by block of the encoder and the decoder
   kernels::DecodeLinear softmax;
   at::Tensor positions;  // (N, D): row_positions + column_positions of each token
 };

@@ -18,8 +18,8 @@ struct SegmentHolder : torch::CustomClassHolder {
 };
 
 struct RematerializedFunction : torch::autograd::Function<RematerializedFunction> {
-  static at::Tensor forward(AutogradContext* context, const Segment& segment,
-                            const at::TensorList& given) {
+  static variable_list forward(AutogradContext* context, const Segment& segment,
+                               const at::TensorList& given) {
     const variable_list inputs = given.vec();
     context->save_for_backward(inputs);
     context->saved_data["segment"] =
@@ -38,7 +38,14 @@ struct RematerializedFunction : torch::autograd::Function<RematerializedFunction
     variable_list found;
     {
       const at::AutoGradMode graph(true);
-      found = torch::autograd::grad({holder->segment(inputs)}, wanted, {grads[0]},
+      variable_list outputs, output_grads;  // those that the loss depends on
+      const variable_list all = holder->segment(inputs);
+      for (size_t i = 0; i < all.size(); ++i) {
+        if (!all[i].requires_grad() || !grads[i].defined()) continue;
+        outputs.push_back(all[i]);
+        output_grads.push_back(grads[i]);
+      }
+      found = torch::autograd::grad(outputs, wanted, output_grads,
                                     /*retain_graph=*/std::nullopt, /*create_graph=*/false,
                                     /*allow_unused=*/true);
     }
@@ -53,7 +60,8 @@ struct RematerializedFunction : torch::autograd::Function<RematerializedFunction
 
 }  // namespace
 
-at::Tensor rematerialized(const Segment& segment, const std::vector<at::Tensor>& inputs) {
+std::vector<at::Tensor> rematerialized(const Segment& segment,
+                                       const std::vector<at::Tensor>& inputs) {
   return RematerializedFunction::apply(segment, at::TensorList(inputs));
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "autoregressive/arguments.h"
+#include "autoregressive/expert_layer.h"
 #include "autoregressive/layer_runner.h"
 #include "autoregressive/rematerialize.h"
 #include "kernels/check.h"
@@ -29,16 +30,24 @@ at::Tensor run(const Block& block, const std::string& name, const Config& config
   std::vector<at::Tensor> tensors{x};
   for (const Parameter& parameter : list) tensors.push_back(*parameter.tensor);
   if (inputs.text.defined()) tensors.push_back(inputs.text);
-  const auto segment = [name, config, inputs, options](const std::vector<at::Tensor>& given) {
+  const auto segment = [name, config, inputs,
+                        options](const std::vector<at::Tensor>& given) -> std::vector<at::Tensor> {
     Block same;
     ParameterList same_list;
     list_block(name, same, config, same_list);
     for (size_t i = 0; i < same_list.size(); ++i) *same_list[i].tensor = given[i + 1];
     BlockInputs same_inputs = inputs;
     if (inputs.text.defined()) same_inputs.text = given.back();
-    return run_block(same, name, config, same_inputs, given[0], options);
+    ExpertRecord record;  // its tensors are results as well
+    ForwardOptions own = options;
+    if (options.experts != nullptr) own.experts = &record;
+    const at::Tensor y = run_block(same, name, config, same_inputs, given[0], own);
+    if (record.chosen.empty()) return {y};
+    return {y, record.auxiliary, record.chosen[0]};
   };
-  return rematerialized(segment, tensors);
+  const std::vector<at::Tensor> results = rematerialized(segment, tensors);
+  if (results.size() > 1) add_to(*options.experts, results[1], results[2]);
+  return results[0];
 }
 
 /// A stack's stream from its inputs (B, N, D).
@@ -68,7 +77,7 @@ void check_lesson(const Config& config, const Lesson& lesson, const ForwardOptio
 Lesson rows_of(const Lesson& lesson, int64_t first, int64_t count) {
   const auto part = [&](const at::Tensor& x) { return rows(x, first, count); };
   const Condition& c = lesson.condition;
-  return {{part(c.text), part(c.lengths), part(c.classes)},
+  return {{part(c.text), part(c.lengths), part(c.classes), part(c.tasks)},
           part(lesson.tokens),
           part(lesson.seen),
           part(lesson.places)};
@@ -107,8 +116,9 @@ at::Tensor encoder_input(const Model& model, const at::Tensor& text,
 }
 
 at::Tensor run_encoder(const Model& model, const at::Tensor& keys, const at::Tensor& x,
-                       int64_t begin, int64_t end, const ForwardOptions& options) {
-  const BlockInputs inputs{kernels::AttentionMask::full(), keys, {}, {}, keys.size(1)};
+                       int64_t begin, int64_t end, const ForwardOptions& options,
+                       const at::Tensor& tasks) {
+  const BlockInputs inputs{kernels::AttentionMask::full(), keys, {}, {}, keys.size(1), tasks};
   at::Tensor y = x;
   for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
     y = run(model.encoder[i], block_name("encoder", i), model.config, inputs, y, options);
@@ -144,9 +154,10 @@ at::Tensor decoder_input(const Model& model, const Lesson& lesson, const Forward
 }
 
 at::Tensor run_decoder(const Model& model, const EncodedText& text, const at::Tensor& x,
-                       int64_t tokens, int64_t begin, int64_t end, const ForwardOptions& options) {
+                       int64_t tokens, int64_t begin, int64_t end, const ForwardOptions& options,
+                       const at::Tensor& tasks) {
   const Config& config = model.config;
-  BlockInputs inputs{{}, {}, text.output, text.keys, tokens};
+  BlockInputs inputs{{}, {}, text.output, text.keys, tokens, tasks};
   const std::vector<bool> conv = conv_blocks(config);
   at::Tensor y = x;
   for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {

@@ -49,9 +49,10 @@ at::Tensor real_pieces(const at::Tensor& text, const at::Tensor& lengths);
 /// Embedding of pieces (B, m) and of their places: text_embedding, text_positions. The encoder's
 /// stream, (B, m, D).
 at::Tensor encoder_input(const Model& model, const at::Tensor& text, const ForwardOptions& options);
-/// Encoder blocks begin .. end - 1. The stream again.
+/// Encoder blocks begin .. end - 1. The stream again. `tasks` is that of the condition, for experts that are routed by it.
 at::Tensor run_encoder(const Model& model, const at::Tensor& keys, const at::Tensor& x,
-                       int64_t begin, int64_t end, const ForwardOptions& options);
+                       int64_t begin, int64_t end, const ForwardOptions& options,
+                       const at::Tensor& tasks = {});
 /// The extra norm, encoder_norm: what decoder blocks attend to, (B, tokens, D) in `compute`.
 at::Tensor encoder_output(const Model& model, const at::Tensor& x, int64_t tokens,
                           const ForwardOptions& options);
@@ -68,7 +69,8 @@ struct EncodedText {
 at::Tensor decoder_input(const Model& model, const Lesson& lesson, const ForwardOptions& options);
 /// Decoder blocks begin .. end - 1. The stream again.
 at::Tensor run_decoder(const Model& model, const EncodedText& text, const at::Tensor& x,
-                       int64_t tokens, int64_t begin, int64_t end, const ForwardOptions& options);
+                       int64_t tokens, int64_t begin, int64_t end, const ForwardOptions& options,
+                       const at::Tensor& tasks = {});
 /// The extra norm, decoder_norm: what the softmax layer reads, the stream in `compute`.
 at::Tensor decoder_output(const Model& model, const at::Tensor& x, const ForwardOptions& options);
 /// Mean cross entropy of the lesson, `output` being decoder_output(): softmax. () as token_loss()

@@ -4,13 +4,12 @@
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/relu.h>
 #include <ATen/ops/softmax.h>
 #include <cmath>
 
+#include "autoregressive/expert_layer.h"
 #include "autoregressive/layer_runner.h"
 #include "kernels/attention.h"
-#include "kernels/gelu.h"
 
 namespace lexel::ar {
 namespace {
@@ -86,8 +85,14 @@ struct Sublayers {
   }
 
   at::Tensor feed_forward(const FeedForward& layer, const at::Tensor& x) const {
-    const auto up = linear(layer.up, ".feed_forward.up", norm(layer.norm, ".feed_forward.norm", x));
-    const auto hidden = config.activation == "gelu" ? kernels::gelu(up) : at::relu(up);
+    const auto in = norm(layer.norm, ".feed_forward.norm", x);
+    if (layer.experts.up.defined()) {
+      const auto y =
+          run_experts(layer.experts, name + ".feed_forward", config, inputs, in, options);
+      return x + drop(y, ".feed_forward.residual");
+    }
+    const auto up = linear(layer.up, ".feed_forward.up", in);
+    const auto hidden = activated(config, up, layer.down.weight.size(1));
     const auto y =
         linear(layer.down, ".feed_forward.down", drop(hidden, ".feed_forward.activation"));
     return x + drop(y, ".feed_forward.residual");
@@ -110,8 +115,15 @@ void list_self_attention(const std::string& name, SelfAttention& layer, const Co
 void list_feed_forward(const std::string& name, FeedForward& layer, const Config& config,
                        double residual_scale, const std::string& group, ParameterList& list) {
   list_norm(name + ".norm", layer.norm, config.width, group, list);
-  list_linear(name + ".up", layer.up, config.hidden, config.width, 1.0, group, list);
-  list_linear(name + ".down", layer.down, config.width, config.hidden, residual_scale, group, list);
+  const bool sparse = config.experts > 0 && has_experts(config, block_number(name));
+  if (sparse && config.routing != "static") {
+    list_experts(name, layer.experts, config, residual_scale, group, list);
+    return;
+  }
+  const int64_t hidden = sparse ? config.experts * config.hidden : config.hidden;
+  const bool gated = !sparse && config.activation == "geglu";
+  list_linear(name + ".up", layer.up, gated ? 2 * hidden : hidden, config.width, 1.0, group, list);
+  list_linear(name + ".down", layer.down, config.width, hidden, residual_scale, group, list);
 }
 
 double residual_scale(int64_t additions) { return 1.0 / std::sqrt(static_cast<double>(additions)); }

@@ -3,8 +3,10 @@
 #include <ATen/core/Tensor.h>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "autoregressive/config.h"
+#include "autoregressive/moe/experts.h"
 #include "kernels/attention_mask.h"
 #include "kernels/parameters.h"
 
@@ -22,8 +24,9 @@ struct LayerNorm {
 
 struct FeedForward {
   LayerNorm norm;
-  Linear up;    // (hidden, D)
+  Linear up;    // (hidden, D); of geglu (2 hidden, D), rows of the gates then of the values
   Linear down;  // (D, hidden)
+  moe::Experts experts;  // in the place of both; undefined tensors in a dense layer
 };
 
 struct SelfAttention {
@@ -54,6 +57,15 @@ struct DecoderBlock {
 
 class LayerRunner;  // layer_runner.h
 
+/// What a pass that learns tells of its experts, layer after layer.
+struct ExpertRecord {
+  at::Tensor
+      auxiliary;  // () differentiable: sum over layers of the auxiliary loss, each times E^2 so that even use of
+      // experts is 1; undefined: no layer yet
+  std::vector<at::Tensor>
+      chosen;  // (E) int64 of each layer: tokens whose first choice an expert was
+};
+
 /// How a forward pass is computed.
 struct ForwardOptions {
   // dtype of matrix products and attention: kFloat or kBFloat16, the residual stream and the norms being float32; or
@@ -67,6 +79,10 @@ struct ForwardOptions {
   int64_t first_row = 0;    // number of its first row
   int64_t text_tokens = 0;  // longest caption of the larger one; its text has as many columns
   const LayerRunner* runner = nullptr;  // outlives the backward pass; null: one device
+  // Of experts. A record is what a step of learning gives: experts that are routed by token then have a capacity, and second
+  // choices are drawn with (seed, step). Null: each token gets both its experts, as when pictures are drawn.
+  ExpertRecord* experts = nullptr;
+  const moe::ExpertExchange* exchange = nullptr;  // outlives the backward pass; null: one rank
 };
 
 /// What all blocks of a stack read.
@@ -76,6 +92,7 @@ struct BlockInputs {
   at::Tensor text;              // (B, M, D) compute dtype: the encoder's output; undefined: none
   at::Tensor text_keys;         // (B, M) bool: real pieces
   int64_t tokens = 0;           // of the whole stream; 0: as many as x has
+  at::Tensor tasks{};           // (B) int64: of experts that are routed by task
 };
 
 /// Append parameters, group `group`. A fresh weight is normal with a variance of 1 / (3 inputs), cut off at two standard

@@ -58,8 +58,10 @@ void check_arguments(const at::Tensor& x, const std::vector<DecodeBlock>& blocks
     check_arg(block.activation <= Activation::kRelu, name, "expected no gated activation");
     check_linear(block.qkv, 3 * width, width, "qkv");
     if (has(block.out)) check_linear(block.out, width, width, "out");
-    check_linear(block.up, block.up.weight.outputs, width, "up");
-    check_linear(block.down, width, block.up.weight.outputs, "down");
+    if (has(block.up)) {
+      check_linear(block.up, block.up.weight.outputs, width, "up");
+      check_linear(block.down, width, block.up.weight.outputs, "down");
+    }
     if (!has(block.cross_q)) continue;
     check_linear(block.cross_q, width, width, "cross_q");
     check_linear(block.cross_out, width, width, "cross_out");
@@ -207,6 +209,7 @@ at::Tensor compose(const at::Tensor& input, const std::vector<DecodeBlock>& bloc
       heard = attend_steps(q, cross[i], text_lengths, AttentionMask::full(), parts);
       x = add_heads(x, heard.view({num_rows, width}), block.cross_out, parts);
     }
+    if (!has(block.up)) continue;
     LinearDecodeOptions up = options_of(block.feed_forward_norm, block.up, block.norm_epsilon);
     up.activation = block.activation;
     x = add_heads(x, parts.linear(x, block.up.weight, up), block.down, parts);

@@ -29,7 +29,7 @@ struct DecodeBlock {
   DecodeNorm cross_norm;
   DecodeLinear cross_q, cross_out;  // (D, D); without weights: no cross-attention
   DecodeNorm feed_forward_norm;
-  DecodeLinear up, down;                      // (hidden, D), (D, hidden)
+  DecodeLinear up, down;  // (hidden, D), (D, hidden); without weights: no such part
   Activation activation = Activation::kGelu;  // not a gated one
   AttentionMask mask = AttentionMask::causal();
   double norm_epsilon = 1e-5;

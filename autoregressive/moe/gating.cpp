@@ -157,7 +157,8 @@ Routing top2_gating(const at::Tensor& logits, const at::Tensor& noise, const at:
   return routing;
 }
 
-Routing unlimited_gating(const at::Tensor& logits, const at::Tensor& real, bool even) {
+Routing unlimited_gating(const at::Tensor& logits, const at::Tensor& real,
+                         const std::function<int64_t(int64_t most)>& even) {
   const char* const name = "moe::unlimited_gating";
   check_logits(logits, 2, name);
   check_real(real, logits, name);
@@ -177,7 +178,7 @@ Routing unlimited_gating(const at::Tensor& logits, const at::Tensor& real, bool 
   const int64_t* const counts = count.const_data_ptr<int64_t>();
   routing.rows_of_expert.assign(counts, counts + experts);
   if (even) {
-    const int64_t most = *std::max_element(counts, counts + experts);
+    const int64_t most = even(*std::max_element(counts, counts + experts));
     routing.rows_of_expert.assign(static_cast<size_t>(experts), most);
   }
   const at::Tensor first = at::empty({experts}, at::kLong);  // row of each expert

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <cstdint>
+#include <functional>
 #include <string_view>
 #include <vector>
 
@@ -65,11 +66,12 @@ Routing top2_gating(const at::Tensor& logits, const at::Tensor& noise, const at:
 ///
 /// logits   (T, E) float32 or float64
 /// real     (T) bool, or undefined: all
-/// even     the buffer has the same number of rows for each expert, as many as the one that is chosen most needs; else each has as
-///          many as it needs
+/// even     given: the buffer has the same number of rows for each expert, which is what `even` makes of the number that the one
+///          chosen most needs; else each has as many as it needs
 /// returns  auxiliary undefined
 /// throws   Error(kUsage) on another shape or dtype
-Routing unlimited_gating(const at::Tensor& logits, const at::Tensor& real, bool even);
+Routing unlimited_gating(const at::Tensor& logits, const at::Tensor& real,
+                         const std::function<int64_t(int64_t most)>& even = {});
 
 /// The auxiliary loss of a table of tasks, each as frequent as any other: 1/E sum_e f_e m_e with f_e the share of tasks whose first
 /// choice is e and m_e the mean over tasks of p_e. () of the logits' dtype, differentiable.

@@ -121,6 +121,7 @@ class Plan {
       add_attention(Job::kCrossAttention, block.cross, AttentionMask::full());
       add_linear(block.cross_out, heard_, x, x);
     }
+    if (block.up.values == nullptr) return;
     add_linear(block.up, x, nullptr, hidden_);
     add_linear(block.down, hidden_, x, x);
   }
@@ -187,7 +188,9 @@ class Plan {
 void decode_blocks(const BlocksProblem& problem) {
   constexpr int64_t kGrainBytes = 1 << 15;  // of a linear map that are worth a thread: about 2 us
   int64_t largest = 0;
-  for (const BlockProblem& block : problem.blocks) largest = std::max(largest, bytes_of(block.up));
+  for (const BlockProblem& block : problem.blocks) {
+    largest = std::max({largest, bytes_of(block.qkv), bytes_of(block.up)});
+  }
   const int64_t threads = std::clamp<int64_t>(largest / kGrainBytes, 1, at::get_num_threads());
   Plan(problem, threads).run();
 }

@@ -20,10 +20,18 @@ int64_t expected_count(const Config& c) {
   const int64_t feed_forward = 2 * d + 2 * d * f + f + d;
   const int64_t self = 2 * d + 3 * d * d + 3 * d + (c.attention_output ? d * d + d : 0);
   const bool text = c.text_depth > 0;
-  const int64_t encoder =
-      c.text_depth * (self + feed_forward) + 2 * d + (c.text_vocabulary + c.max_text_tokens) * d;
+  const int64_t dense = feed_forward + (c.activation == "geglu" ? d * f + f : 0);
+  const int64_t x = c.experts;
+  const int64_t sparse = c.routing == "static" ? 2 * d + 2 * d * x * f + x * f + d
+                                               : 2 * d + x * d + c.tasks * d + 2 * x * d * f;
+  const auto layers = [&](int64_t depth) {
+    const int64_t others = x > 0 ? depth / 2 : 0;  // blocks 1, 3, ...
+    return (depth - others) * dense + others * sparse;
+  };
+  const int64_t encoder = c.text_depth * self + layers(c.text_depth) + 2 * d +
+                          (c.text_vocabulary + c.max_text_tokens) * d;
   const int64_t decoder =
-      c.depth * (self + (text ? 2 * d + 4 * d * d + 4 * d : 0) + feed_forward) + 2 * d;
+      c.depth * (self + (text ? 2 * d + 4 * d * d + 4 * d : 0)) + layers(c.depth) + 2 * d;
   const int64_t embeddings = (c.classes + 1 + c.codebook_size + c.grid_height + c.grid_width) * d;
   return (text ? encoder : 0) + decoder + embeddings + c.codebook_size * d + c.codebook_size;
 }
@@ -39,11 +47,79 @@ TEST(ConfigCountTest, EqualsTheFormulaForEveryPreset) {
   }
   EXPECT_EQ(count(tests::tiny_parti()), expected_count(tests::tiny_parti()));
   EXPECT_EQ(count(tests::tiny_vim()), expected_count(tests::tiny_vim()));
+  Config config = tests::tiny_parti();
+  config.text_depth = 3;
+  config.depth = 5;
+  config.experts = 6;
+  EXPECT_EQ(count(config), expected_count(config));
+  config.routing = "static";
+  EXPECT_EQ(count(config), expected_count(config));
+  config.routing = "task";
+  config.tasks = 4;
+  config.activation = "geglu";
+  EXPECT_EQ(count(config), expected_count(config));
 }
 
 /// |count / wanted - 1|
 double off(int64_t number, double wanted) {
   return std::abs(static_cast<double>(number) / wanted - 1.0);
+}
+
+/// Numbers in the matrices of blocks whose name has `part`.
+int64_t matrix_count(const Config& config, const std::string& part) {
+  Model layout = model_layout(config);
+  int64_t sum = 0;
+  for (const Parameter& p : parameters(layout)) {
+    if (p.shape.size() == 2 && p.name.ends_with(".weight") &&
+        p.name.find(part) != std::string::npos) {
+      sum += p.shape[0] * p.shape[1];
+    }
+  }
+  return sum;
+}
+
+/// GLaM's count: attention of `heads` heads of width `head`, every other layer dense GLU of three matrices, the others
+/// `experts` of two, and 256,000 embeddings.
+double glam_count(double depth, double width, double hidden, double heads, double head,
+                  double experts) {
+  return 4 * width * heads * head * depth + depth / 2 * 3 * width * hidden +
+         depth / 2 * experts * 2 * width * hidden + 256000 * width;
+}
+
+TEST(ConfigCountTest, GlamsTableCountsTwoMatricesAnExpertAndThreeADenseLayer) {
+  const auto counted = [](const Config& c) {
+    return double(matrix_count(c, ".blocks.") + c.codebook_size * c.width);
+  };
+  EXPECT_EQ(counted(glam_100m_64e()), glam_count(12, 768, 3072, 12, 64, 64));
+  EXPECT_EQ(counted(glam_1b7_64e()), glam_count(24, 2048, 8192, 16, 128, 64));
+  EXPECT_EQ(counted(glam_8b_64e()), glam_count(32, 4096, 16384, 32, 128, 64));
+  // The table, in 10^9: 27, 53 and 105 with 64, 128 and 256 experts, 143, 1162 of which 96.6 are used by a token (the largest has
+  // heads of twice the width together); 1.9 for the smallest is without embeddings.
+  EXPECT_NEAR(glam_count(12, 768, 3072, 12, 64, 64) / 1e9 - 256000 * 768 / 1e9, 1.9, 0.05);
+  EXPECT_NEAR(glam_count(24, 2048, 8192, 16, 128, 64) / 1e9, 27.3, 0.05);
+  EXPECT_NEAR(glam_count(24, 2048, 8192, 16, 128, 128) / 1e9, 53.1, 0.05);
+  EXPECT_NEAR(glam_count(24, 2048, 8192, 16, 128, 256) / 1e9, 104.6, 0.05);
+  EXPECT_NEAR(glam_count(32, 4096, 16384, 32, 128, 64) / 1e9, 143.9, 0.05);
+  EXPECT_NEAR(glam_count(64, 8192, 32768, 128, 128, 64) / 1e9, 1162, 0.5);
+  EXPECT_NEAR(glam_count(64, 8192, 32768, 128, 128, 2) / 1e9, 96.586, 0.0005);
+}
+
+TEST(ConfigCountTest, GshardsTableCountsTheExperts) {
+  const struct {
+    int64_t experts, depth;
+    double billions;
+  } rows[] = {{2048, 36, 618}, {2048, 12, 206}, {512, 36, 155},
+              {512, 12, 51.5}, {128, 36, 38.7}, {128, 12, 12.9}};
+  for (const auto& row : rows) {
+    Config config = vim_base();
+    config.depth = row.depth;
+    config.width = 1024;
+    config.hidden = 8192;
+    config.experts = row.experts;
+    const int64_t experts = matrix_count(config, ".experts.");
+    EXPECT_EQ(experts, row.experts * (row.depth / 2) * 2 * 1024 * 8192);
+    EXPECT_LT(off(experts, row.billions * 1e9), 0.003) << row.experts << " " << row.depth;
+  }
 }
 
 TEST(ConfigCountTest, PartisTableCountsTheBlocks) {
@@ -141,7 +217,29 @@ TEST(ConfigValidateTest, FieldsAndValuesAreNamed) {
   refused("max_text_tokens: expected 1 to 4096, got 0", [](Config& c) { c.max_text_tokens = 0; });
   refused("classes: expected 0 with text, got 3", [](Config& c) { c.classes = 3; });
   refused("heads: expected a divisor of width 16, got 3", [](Config& c) { c.heads = 3; });
-  refused("activation: expected gelu or relu, got tanh", [](Config& c) { c.activation = "tanh"; });
+  refused("activation: expected gelu, relu or geglu, got tanh",
+          [](Config& c) { c.activation = "tanh"; });
+  refused("experts: expected 0, or 2 to 65536, got 1", [](Config& c) { c.experts = 1; });
+  refused("capacity_factor: expected above 0, at most 65536, got 0",
+          [](Config& c) { c.capacity_factor = 0.0; });
+  refused("gating: expected gshard or lingvo, got top1", [](Config& c) { c.gating = "top1"; });
+  refused("routing: expected token, task or static, got hash",
+          [](Config& c) { c.routing = "hash"; });
+  refused("auxiliary_weight: expected at least 0, got -1",
+          [](Config& c) { c.auxiliary_weight = -1.0; });
+  refused("tasks: expected 0 where experts are not routed by task, got 2", [](Config& c) {
+    c.experts = 4;
+    c.tasks = 2;
+  });
+  refused("tasks: expected 1 to 65536, got 0", [](Config& c) {
+    c.experts = 4;
+    c.routing = "task";
+  });
+  refused("depth: expected at least 2 with experts, got 1", [](Config& c) {
+    c.experts = 4;
+    c.depth = 1;
+    c.conv_layers = "";
+  });
   refused("grid_width: expected 1 to 256, got 257", [](Config& c) { c.grid_width = 257; });
   refused("codebook_size: expected 1 to 262144, got 0", [](Config& c) { c.codebook_size = 0; });
   refused("conv_kernel: expected an odd number, got 4", [](Config& c) { c.conv_kernel = 4; });

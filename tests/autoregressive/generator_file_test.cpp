@@ -58,6 +58,26 @@ TEST(GeneratorFile, EverythingComesBack) {
   }
 }
 
+TEST(GeneratorFile, ExpertsComeBackAndFilesWithoutThemSayNothingOfThem) {
+  const ModelFile dense = generator_file(tiny_generator(), Stored::kFloat32);
+  for (const char* const field : {"experts", "routing", "capacity", "gating", "tasks"}) {
+    EXPECT_EQ(dense.config.find(field), std::string::npos) << field;
+  }
+  const Generator generator = tiny_generator(tests::tiny_experts("task"));
+  for (const Stored stored : {Stored::kFloat32, Stored::kInt8}) {
+    const ModelFile file = generator_file(generator, stored);
+    const Generator back = read_generator(file, "g", at::kCPU);
+    EXPECT_EQ(back.model.config.experts, 4);
+    EXPECT_EQ(back.model.config.routing, "task");
+    EXPECT_EQ(back.model.config.tasks, 3);
+    EXPECT_LT(tests::relative_difference(logits_of(back.model), logits_of(generator.model)),
+              stored == Stored::kInt8 ? 0.05 : 1e-12);
+    EXPECT_EQ(file.tensors.at("decoder.blocks.1.feed_forward.experts.up.weight").scalar_type(),
+              stored == Stored::kInt8 ? at::kChar : at::kFloat);
+    EXPECT_EQ(file.tensors.at("decoder.blocks.1.feed_forward.router").scalar_type(), at::kFloat);
+  }
+}
+
 TEST(GeneratorFile, StoredTwiceIsStoredOnce) {
   for (const Stored stored : {Stored::kFloat32, Stored::kBFloat16, Stored::kInt8}) {
     Generator generator = tiny_generator();

@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
+#include <string>
 #include <vector>
 
 #include "autoregressive/model.h"
@@ -38,6 +39,18 @@ inline ar::Config tiny_vim() {
   return config;
 }
 
+/// tiny_parti with three decoder and two encoder blocks, of which one each has four experts.
+inline ar::Config tiny_experts(const std::string& routing = "token") {
+  ar::Config config = tiny_parti();
+  config.text_depth = 2;
+  config.depth = 3;
+  config.conv_layers = "2";
+  config.experts = 4;
+  config.routing = routing;
+  config.tasks = routing == "task" ? 3 : 0;
+  return config;
+}
+
 /// Random pieces of differing lengths, or classes with "no class" among them.
 inline ar::Condition tiny_condition(const ar::Config& config, int64_t batch, uint64_t seed = 1) {
   ar::Condition condition;
@@ -47,6 +60,7 @@ inline ar::Condition tiny_condition(const ar::Config& config, int64_t batch, uin
   } else if (config.classes > 0) {
     condition.classes = random_ids(seed, {batch}, config.classes + 1);
   }
+  if (config.tasks > 0) condition.tasks = random_ids(seed + 2, {batch}, config.tasks);
   return condition;
 }
 

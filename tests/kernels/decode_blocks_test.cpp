@@ -4,6 +4,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
 #include <cmath>
 #include <gtest/gtest.h>
 #include <string>
@@ -170,6 +171,27 @@ TEST(DecodeBlocks, StepsTogetherGiveTheBitsOfStepsAlone) {
         decode_blocks(alone.x.slice(0, step, step + 1), alone.blocks, alone.self, alone.cross,
                       {alone.rows.positions.slice(0, step, step + 1), alone.rows.text_lengths});
     EXPECT_TRUE(at::equal(got[0], wanted[step])) << "step " << step;
+  }
+}
+
+TEST(DecodeBlocks, ABlockWithoutAFeedForwardLayerAddsNone) {
+  for (const Shape& shape : kShapes) {
+    SCOPED_TRACE(name_of(shape));
+    Stack stack = make_stack(shape);
+    Stack zero = copy_of(stack);  // one that adds zeros in its place
+    for (DecodeBlock& block : zero.blocks) {
+      const int64_t width = stack.x.size(2), hidden = block.up.weight.outputs;
+      block.down = {pack_weights(at::zeros({width, hidden}), shape.format), at::zeros({width})};
+    }
+    for (DecodeBlock& block : stack.blocks) block.up = block.down = {};
+    Stack parts = copy_of(stack);
+    const at::Tensor wanted = decode_blocks(zero.x, zero.blocks, zero.self, zero.cross, zero.rows);
+    const at::Tensor got =
+        decode_blocks(stack.x, stack.blocks, stack.self, stack.cross, stack.rows);
+    EXPECT_TRUE(at::equal(got, wanted));
+    EXPECT_TRUE(at::equal(
+        decode_blocks_by_parts(parts.x, parts.blocks, parts.self, parts.cross, parts.rows),
+        wanted));
   }
 }
 

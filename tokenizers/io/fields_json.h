@@ -12,10 +12,24 @@
 
 namespace lexel::fields_json {
 
+/// Whether a config says of a field, by a function may_be_absent(config, key) beside its visit_fields(), that JSON has it only
+/// where it is not as in a fresh config: what fields are that came after files were written.
+template <class Config>
+bool is_optional(const Config& config, const std::string& key) {
+  if constexpr (requires { may_be_absent(config, key); }) return may_be_absent(config, key);
+  return false;
+}
+
 template <class Config>
 std::string write(const Config& config) {
-  nlohmann::ordered_json out = nlohmann::ordered_json::object();
-  visit_fields(config, [&out](const std::string& key, const auto& field) { out[key] = field; });
+  nlohmann::ordered_json out = nlohmann::ordered_json::object(), fresh = out;
+  const Config defaults;
+  visit_fields(defaults,
+               [&fresh](const std::string& key, const auto& field) { fresh[key] = field; });
+  visit_fields(config, [&](const std::string& key, const auto& field) {
+    const nlohmann::ordered_json value = field;
+    if (!is_optional(config, key) || value != fresh[key]) out[key] = value;
+  });
   return out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
@@ -65,6 +79,7 @@ Config read(const std::string& text, const std::string& name) {
   visit_fields(config, [&](const std::string& key, auto& field) {
     known.insert(key);
     const auto found = object.find(key);
+    if (found == object.end() && is_optional(config, key)) return;
     check(found != object.end(), ErrorKind::kBadData, name, ": key \"", key, "\" is missing");
     read_field(*found, name, key, field);
   });

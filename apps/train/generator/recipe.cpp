@@ -1,11 +1,18 @@
 #include "apps/train/generator/recipe.h"
 
+#include <string>
 #include <utility>
 
 #include "apps/train/schedule.h"
 #include "kernels/check.h"
 
 namespace lexel::train {
+
+bool may_be_absent(const GeneratorRecipe& recipe, const std::string& field) {
+  constexpr const char* kModel = "model.";
+  return field.starts_with(kModel) &&
+         ar::may_be_absent(recipe.model, field.substr(std::char_traits<char>::length(kModel)));
+}
 
 void validate(const GeneratorRecipe& r) {
   ar::validate(r.model);

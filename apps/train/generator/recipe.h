@@ -97,6 +97,9 @@ void visit_fields(AnyRecipe& r, Visitor&& visitor) {
   visit("top_p", r.top_p);
 }
 
+/// As ar::may_be_absent, of the fields of the model.
+bool may_be_absent(const GeneratorRecipe& recipe, const std::string& field);
+
 /// Throws Error(kUsage) naming the field and the value that cannot be.
 void validate(const GeneratorRecipe& recipe);
 

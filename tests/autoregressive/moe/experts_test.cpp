@@ -72,7 +72,9 @@ TEST(Experts, EqualTheEinsumFormWithAllGradients) {
 TEST(Experts, DifferingAndEvenRowsGiveTheSame) {
   const Inputs a, b;
   const auto run = [](const Inputs& in, bool even) {
-    const Routing routing = unlimited_gating(in.logits().flatten(0, 1), {}, even);
+    const Routing routing = unlimited_gating(
+        in.logits().flatten(0, 1), {},
+        even ? [](int64_t most) { return most + 2; } : std::function<int64_t(int64_t)>());
     return apply_experts(in.x.flatten(0, 1), in.experts, routing, rectified);
   };
   const at::Tensor ragged = run(a, false), even = run(b, true);
@@ -103,7 +105,7 @@ TEST(Experts, ATokenThatNoneTakesGetsZerosAndGivesNoGradient) {
 
 TEST(Experts, RunInBfloat16) {
   const Inputs in;
-  const Routing routing = unlimited_gating(in.logits().flatten(0, 1).to(at::kFloat), {}, false);
+  const Routing routing = unlimited_gating(in.logits().flatten(0, 1).to(at::kFloat), {});
   const at::Tensor wide = apply_experts(in.x.flatten(0, 1), in.experts, routing, rectified);
   const at::Tensor narrow =
       apply_experts(in.x.flatten(0, 1).to(at::kBFloat16), in.experts, routing, rectified);
@@ -114,7 +116,7 @@ TEST(Experts, RunInBfloat16) {
 TEST(Experts, NoTokensAreNoTrouble) {
   const Inputs in;
   const at::Tensor none = in.x.flatten(0, 1).slice(0, 0, 0);
-  const Routing routing = unlimited_gating(none.matmul(in.experts.router.t()), {}, false);
+  const Routing routing = unlimited_gating(none.matmul(in.experts.router.t()), {});
   EXPECT_EQ(apply_experts(none, in.experts, routing, rectified).size(0), 0);
 }
 
@@ -122,7 +124,7 @@ TEST(Experts, MatricesOfAnotherShapeAreRefused) {
   const Inputs in;
   Experts wrong = in.experts;
   wrong.down = wrong.down.slice(0, 1);
-  const Routing routing = unlimited_gating(in.logits().flatten(0, 1), {}, false);
+  const Routing routing = unlimited_gating(in.logits().flatten(0, 1), {});
   expect_error(ErrorKind::kUsage,
                "moe::apply_experts: expected matrices (3 hidden, 6) and (3 6, hidden)",
                [&] { apply_experts(in.x.flatten(0, 1), wrong, routing, rectified); });

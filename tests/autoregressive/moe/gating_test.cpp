@@ -159,7 +159,7 @@ TEST(GatingNoise, DependsOnThePlaceInTheWholeBatchOnly) {
 
 TEST(UnlimitedGating, TakesBothChoicesOfEveryToken) {
   const at::Tensor logits = random_tensor(6, {20, 4}).to(at::kDouble);
-  const Routing r = unlimited_gating(logits, {}, /*even=*/false);
+  const Routing r = unlimited_gating(logits, {});
   EXPECT_EQ(r.rows, 40);
   EXPECT_EQ(
       std::get<0>(r.slots.flatten().sort()).eq(at::arange(40, at::kLong)).sum().item<int64_t>(),
@@ -171,7 +171,7 @@ TEST(UnlimitedGating, TakesBothChoicesOfEveryToken) {
   EXPECT_TRUE(at::equal(capped.gates, r.gates));
   EXPECT_TRUE(at::equal(capped.chosen, r.chosen));
 
-  const Routing even = unlimited_gating(logits, {}, /*even=*/true);
+  const Routing even = unlimited_gating(logits, {}, [](int64_t most) { return most; });
   EXPECT_TRUE(even.rows_of_expert.empty());
   EXPECT_EQ(even.rows % 4, 0);
   EXPECT_LT(even.slots.max().item<int64_t>(), even.rows);
@@ -195,7 +195,7 @@ TEST(GatingErrors, NameWhatIsWrong) {
     top2_gating(logits, noise, {}, {Gating::kGShard, 0.0});
   });
   refused("moe::unlimited_gating: expected logits of 2 dimensions",
-          [&] { unlimited_gating(logits, {}, false); });
+          [&] { unlimited_gating(logits, {}); });
   refused("moe::task_balance: expected logits of 2 dimensions", [&] { task_balance(logits); });
 }
 

@@ -1,6 +1,7 @@
 #include "apps/train/optimizer.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/isfinite.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros_like.h>
@@ -35,19 +36,18 @@ Optimizer::Optimizer(const ParameterList& parameters, const OptimizerOptions& op
 
 void Optimizer::make_slots(const ParameterList& parameters, parallel::Group& data) {
   const at::NoGradGuard no_grad;
-  std::vector<const Parameter*> trained;
+  std::vector<at::Tensor> tensors;
   for (const Parameter& p : parameters) {
     if (!p.trained) continue;
-    trained.push_back(&p);
-    tensors_.push_back(*p.tensor);
-    groups_.push_back(p.group);
+    trained_.push_back(p);
+    tensors.push_back(*p.tensor);
   }
   using Cut = parallel::UpdateSharding::Cut;
   sharding_ = std::make_unique<parallel::UpdateSharding>(
-      tensors_, data, options_.method == Method::kAdamW ? Cut::kAnywhere : Cut::kTensorsWhole);
+      tensors, data, options_.method == Method::kAdamW ? Cut::kAnywhere : Cut::kTensorsWhole);
   for (size_t i = 0; i < sharding_->slices().size(); ++i) {
     const parallel::Slice& slice = sharding_->slices()[i];
-    const Parameter& p = *trained[slice.tensor];
+    const Parameter& p = trained_[slice.tensor];
     Slot slot;
     slot.name = p.name;
     slot.group = p.group;
@@ -70,33 +70,32 @@ void Optimizer::make_slots(const ParameterList& parameters, parallel::Group& dat
 void Optimizer::zero_gradients() { sharding_->zero_gradients(); }
 
 void Optimizer::select_trained(const std::map<std::string, double>& factors) {
-  for (size_t i = 0; i < tensors_.size(); ++i) {
-    tensors_[i].set_requires_grad(factor_of(factors, groups_[i]) > 0);
-  }
+  for (const Parameter& p : trained_) p.tensor->set_requires_grad(factor_of(factors, p.group) > 0);
+}
+
+std::string Optimizer::own_culprit() const {
+  for (const Parameter& p : trained_)
+    if (p.tensor->grad().defined() && !p.tensor->grad().isfinite().all().item<bool>())
+      return p.name;
+  return "";
 }
 
 double Optimizer::gradient_norm() const {
   std::vector<at::Tensor> norms;
-  std::vector<size_t> with_gradient;
   for (size_t i = 0; i < slots_.size(); ++i) {
     const at::Tensor gradient = sharding_->gradient(i);
-    if (!gradient.defined()) continue;
-    norms.push_back(at::linalg_vector_norm(gradient));
-    with_gradient.push_back(i);
+    if (gradient.defined() && (!norm_.counts || norm_.counts(slots_[i].name)))
+      norms.push_back(at::linalg_vector_norm(gradient));
   }
   double squared = 0.0;
-  std::string culprit;
   if (!norms.empty()) {
     const at::Tensor values = at::stack(norms).to(at::kDouble).cpu();  // one wait for the device
-    for (size_t k = 0; k < with_gradient.size(); ++k) {
-      const double norm = values.const_data_ptr<double>()[k];
-      const std::string& name = slots_[with_gradient[k]].name;
-      if (!std::isfinite(norm)) culprit = name;
-      if (!norm_.counts || norm_.counts(name)) squared += norm * norm;
-    }
+    squared = values.square().sum().item<double>();
   }
-  if (norm_.over_ranks) return std::sqrt(norm_.over_ranks(squared, culprit));
-  check(culprit.empty(), ErrorKind::kBadData, "the gradient of ", culprit, " is not finite");
+  if (norm_.over_ranks)
+    return std::sqrt(norm_.over_ranks(squared, [this] { return own_culprit(); }));
+  check(std::isfinite(squared), ErrorKind::kBadData, "the gradient of ", own_culprit(),
+        " is not finite");
   return std::sqrt(squared);
 }
 

@@ -27,11 +27,12 @@ struct OptimizerOptions {
   Method method = Method::kAdamW;
 };
 
-/// Adds up a rank's part of the squared norm of the gradient over all ranks, and takes a culprit's name from the rank that has one.
+/// How the norm of the gradient is taken over ranks.
 struct NormSum {
-  /// `squared` of this rank, `culprit` the name of a tensor whose gradient is not finite, or empty; returns the sum over all ranks.
-  /// throws   Error(kBadData) on every rank, naming rank and culprit, where one has one
-  std::function<double(double squared, const std::string& culprit)> over_ranks;
+  /// Adds up the ranks' parts of the squared norm. Where it is not finite, each rank looks for a tensor whose own gradient, before it
+  /// was added to the others', is the cause: its name, or "".
+  /// throws   Error(kBadData) on every rank, naming rank and tensor, when the sum is not finite
+  std::function<double(double squared, const std::function<std::string()>& own_culprit)> over_ranks;
   /// Whether this rank's part of a tensor counts; a tensor that several ranks hold counts once. Null: all count.
   std::function<bool(const std::string& name)> counts;
 };
@@ -90,7 +91,8 @@ class Optimizer {
     kernels::AdafactorState factored;  // Adafactor
   };
   void make_slots(const ParameterList& parameters, parallel::Group& data);
-  double gradient_norm() const;  // throws as step()
+  std::string own_culprit() const;  // name of a tensor whose gradient is not finite, or ""
+  double gradient_norm() const;     // throws as step()
   /// Slots with a gradient and a rate above 0 are updated; the gradient is multiplied by `scale` first.
   void update_adamw(double rate, const std::map<std::string, double>& factors, double scale);
   void update_adafactor(double rate, const std::map<std::string, double>& factors, double scale);
@@ -98,8 +100,7 @@ class Optimizer {
   OptimizerOptions options_;
   parallel::Group alone_;
   NormSum norm_;
-  std::vector<at::Tensor> tensors_;  // the trained ones
-  std::vector<std::string> groups_;  // theirs
+  ParameterList trained_;
   std::unique_ptr<parallel::UpdateSharding> sharding_;
   std::vector<Slot> slots_;  // by slice of the sharding
   int64_t steps_ = 0;

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/tensor.h>
 #include <chrono>
+#include <cmath>
 
 #include "kernels/check.h"
 #include "kernels/device.h"
@@ -48,16 +49,16 @@ void check_same_run(const parallel::Mesh& mesh, const std::string& recipe,
 NormSum norm_over(parallel::Mesh& mesh) {
   if (mesh.world().size == 1) return {};
   NormSum sum;
-  sum.over_ranks = [&mesh](double squared, const std::string& culprit) {
-    std::vector<double> values{squared, culprit.empty() ? 0.0 : 1.0};
+  sum.over_ranks = [&mesh](double squared, const std::function<std::string()>& own_culprit) {
+    std::vector<double> values{squared};
     sum_over(mesh, values);
-    if (values[1] == 0.0) return values[0];
+    if (std::isfinite(values[0])) return values[0];
     const std::vector<std::string> culprits =
-        parallel::exchange(mesh.world(), "gradient that is not finite", culprit);
+        parallel::exchange(mesh.world(), "gradient that is not finite", own_culprit());
     for (size_t rank = 0; rank < culprits.size(); ++rank)
       check(culprits[rank].empty(), ErrorKind::kBadData, "the gradient of ", culprits[rank],
             " is not finite on rank ", rank);
-    return values[0];
+    fail(ErrorKind::kBadData, "the sum of the ranks' gradients is not finite");
   };
   return sum;
 }

@@ -14,20 +14,11 @@
 #include <utility>
 
 #include "autoregressive/layer_runner.h"
+#include "autoregressive/parallel/mail.h"
 #include "kernels/check.h"
 
 namespace lexel::parallel {
 namespace {
-
-/// What travels between ranks.
-enum class Cargo : int64_t {
-  kDecoderStream,
-  kDecoderGradient,
-  kEncoderStream,
-  kEncoderGradient,
-  kText,
-  kTextGradient
-};
 
 /// The chunks of a stack that have blocks, in order.
 struct Route {
@@ -53,24 +44,21 @@ using Pair = std::pair<int64_t, int64_t>;  // micro-batch, chunk
 
 /// A chunk's forward pass until its backward pass comes.
 struct Kept {
-  at::Tensor input;   // a leaf; undefined in a stack's first chunk
-  at::Tensor output;  // with the graph that made it; undefined: to be computed again
+  at::Tensor input;      // a leaf; undefined in a stack's first chunk
+  at::Tensor output;     // with the graph that made it; undefined: to be computed again
+  at::Tensor auxiliary;  // with its graph: of the chunk's experts; undefined: none
+};
+
+/// What a chunk gives.
+struct Computed {
+  at::Tensor output;
+  ar::ExpertRecord experts;
 };
 
 /// A micro-batch's encoded text on this rank.
 struct Text {
   at::Tensor output;      // a leaf
   int64_t uses_left = 0;  // by chunks of this rank, of this direction
-};
-
-/// A message that comes, or that goes.
-struct Incoming {
-  at::Tensor content;
-  Pending pending;
-};
-struct Outgoing {
-  int64_t read_at = 0;  // clock of the action that needs it
-  Pending pending;
 };
 
 // A message is waited for when its reader should be so many clocks past it: early enough that memory does not grow with the
@@ -93,13 +81,15 @@ class Pipeline::Pass {
         train_(train),
         encoder_(route_of(pipeline.plan_, &Stage::encoder)),
         decoder_(route_of(pipeline.plan_, &Stage::decoder)),
-        with_text_(pipeline.config_.text_depth > 0) {
+        with_text_(pipeline.config_.text_depth > 0),
+        mail_(pipeline.group_, std::ssize(parts), std::ssize(pipeline.plan_.stages)) {
     for (const MicroBatch& part : parts) {
       pieces_.push_back(ar::pieces_of(model.config, part.lesson.condition, part.options));
     }
     losses_ =
         at::zeros({std::ssize(parts)},
                   parts[0].lesson.tokens.options().dtype(ar::residual_type(parts[0].options)));
+    auxiliary_ = at::zeros_like(losses_);
     own_chunks_ = std::ranges::count_if(decoder_.chunks,
                                         [&](int64_t c) { return rank_of(c) == group_.rank(); });
     for (const PipelineAction& a : pipeline.schedule_.actions) {
@@ -116,11 +106,12 @@ class Pipeline::Pass {
       // The next action's inputs travel while this one is computed.
       const PipelineAction& action = actions_[next_ - 1];
       if (next_ < actions_.size()) expect(actions_[next_]);
-      finish_sends(action.clock - kSlackClocks);
+      mail_.finish_sends(action.clock - kSlackClocks);
       action.backward ? backward(action) : forward(action);
     }
-    for (Outgoing& message : outgoing_) message.pending.wait();
+    mail_.finish_sends();
     group_.broadcast(losses_, rank_of(decoder_.last()));
+    tell_auxiliary();
     return losses_;
   }
 
@@ -143,11 +134,6 @@ class Pipeline::Pass {
   }
   static Cargo gradient(Stack stack) {
     return stack == Stack::kEncoder ? Cargo::kEncoderGradient : Cargo::kDecoderGradient;
-  }
-  int64_t tag(Cargo cargo, int64_t m, int64_t chunk) const {
-    return (static_cast<int64_t>(cargo) * std::ssize(parts_) + m) *
-               std::ssize(pipeline_.plan_.stages) +
-           chunk;
   }
   /// The ranks that attend to texts which they have not encoded, by their first decoder chunk.
   std::map<int64_t, int64_t> readers() const {
@@ -181,61 +167,28 @@ class Pipeline::Pass {
 
   // --- messages --------------------------------------------------------------------------------
 
-  void receive(Cargo cargo, int64_t m, int64_t chunk, int64_t from, at::Tensor room) {
-    Incoming& message = incoming_[std::tuple(cargo, m, chunk, from)];
-    message.content = std::move(room);
-    message.pending = group_.receive(message.content, from, tag(cargo, m, chunk));
-  }
-
-  /// What has come; waits for it.
-  at::Tensor take(Cargo cargo, int64_t m, int64_t chunk, int64_t from) {
-    auto node = incoming_.extract(std::tuple(cargo, m, chunk, from));
-    check(!node.empty(), ErrorKind::kInternal, "a pipeline's message that nobody asked for");
-    node.mapped().pending.wait();
-    return std::move(node.mapped().content);
-  }
-
-  /// `chunk` is that of the reader, which needs it at clock `read_at`.
-  void send(Cargo cargo, int64_t m, int64_t chunk, int64_t to, const at::Tensor& x,
-            int64_t read_at) {
-    const at::Tensor content = x.detach().contiguous();
-    if (to == group_.rank()) {
-      incoming_[std::tuple(cargo, m, chunk, to)].content = content;
-    } else {
-      outgoing_.push_back({read_at, group_.send(content, to, tag(cargo, m, chunk))});
-    }
-  }
-
-  void finish_sends(int64_t before_clock) {
-    std::erase_if(outgoing_, [&](Outgoing& message) {
-      if (message.read_at >= before_clock) return false;
-      message.pending.wait();
-      return true;
-    });
-  }
-
   /// Asks for what an action needs of other ranks.
   void expect(const PipelineAction& a) {
     const Route& way = route(a.stack);
     const int64_t m = a.micro_batch;
     if (!a.backward) {
       if (a.chunk != way.first() && !mine(way.before(a.chunk))) {
-        receive(stream(a.stack), m, a.chunk, rank_of(way.before(a.chunk)),
-                empty_stream(a.stack, m));
+        mail_.receive(stream(a.stack), m, a.chunk, rank_of(way.before(a.chunk)),
+                      empty_stream(a.stack, m));
       }
       if (a.stack == Stack::kDecoder && reads_text(a)) {
-        receive(Cargo::kText, m, a.chunk, rank_of(encoder_.last()), empty_text(m));
+        mail_.receive(Cargo::kText, m, a.chunk, rank_of(encoder_.last()), empty_text(m));
       }
       return;
     }
     if (a.chunk != way.last()) {
       if (!mine(way.after(a.chunk))) {
-        receive(gradient(a.stack), m, a.chunk, rank_of(way.after(a.chunk)),
-                empty_stream(a.stack, m));
+        mail_.receive(gradient(a.stack), m, a.chunk, rank_of(way.after(a.chunk)),
+                      empty_stream(a.stack, m));
       }
     } else if (a.stack == Stack::kEncoder) {
       for (const auto& [rank, chunk] : readers()) {
-        receive(Cargo::kTextGradient, m, a.chunk, rank, empty_text(m));
+        mail_.receive(Cargo::kTextGradient, m, a.chunk, rank, empty_text(m));
       }
     }
   }
@@ -250,22 +203,32 @@ class Pipeline::Pass {
 
   // --- computing -------------------------------------------------------------------------------
 
-  at::Tensor compute(const PipelineAction& a, const at::Tensor& input) const {
+  Computed compute(const PipelineAction& a, const at::Tensor& input) const {
+    Computed result;
+    ar::ForwardOptions options = part(a.micro_batch).options;
+    if (options.experts != nullptr) options.experts = &result.experts;
+    result.output = compute(a, input, options);
+    return result;
+  }
+
+  at::Tensor compute(const PipelineAction& a, const at::Tensor& input,
+                     const ar::ForwardOptions& options) const {
     const int64_t m = a.micro_batch;
-    const auto& [lesson, options] = part(m);
+    const ar::Lesson& lesson = part(m).lesson;
+    const at::Tensor& tasks = lesson.condition.tasks;
     const Route& way = route(a.stack);
     const bool first = a.chunk == way.first(), last = a.chunk == way.last();
     const auto [begin, end] = blocks(a);
     if (a.stack == Stack::kEncoder) {
       const auto& [text, keys] = pieces(m);
       at::Tensor x = first ? ar::encoder_input(model_, text, options) : input;
-      x = ar::run_encoder(model_, keys, x, begin, end, options);
+      x = ar::run_encoder(model_, keys, x, begin, end, options, tasks);
       return last ? ar::encoder_output(model_, x, text.size(1), options) : x;
     }
     ar::EncodedText text;
     if (with_text_) text = {texts_.at(m).output, pieces(m).keys};
     at::Tensor x = first ? ar::decoder_input(model_, lesson, options) : input;
-    x = ar::run_decoder(model_, text, x, ar::place_count(lesson), begin, end, options);
+    x = ar::run_decoder(model_, text, x, ar::place_count(lesson), begin, end, options, tasks);
     if (!last) return x;
     return ar::lesson_loss(model_, lesson, ar::decoder_output(model_, x, options), options);
   }
@@ -276,11 +239,11 @@ class Pipeline::Pass {
     PipelineEvent event{a, trace_clock_us(), 0.0, 0.0};
     at::Tensor input;
     if (a.chunk != way.first()) {
-      input = take(stream(a.stack), m, a.chunk, rank_of(way.before(a.chunk)));
+      input = mail_.take(stream(a.stack), m, a.chunk, rank_of(way.before(a.chunk)));
       input.requires_grad_(train_);
     }
     if (a.stack == Stack::kDecoder && reads_text(a)) {
-      set_text(m, take(Cargo::kText, m, a.chunk, rank_of(encoder_.last())));
+      set_text(m, mail_.take(Cargo::kText, m, a.chunk, rank_of(encoder_.last())));
     }
     event.begin_us = trace_clock_us();
 
@@ -288,24 +251,32 @@ class Pipeline::Pass {
         next_ < actions_.size() && actions_[next_].backward && actions_[next_].stack == a.stack &&
         actions_[next_].micro_batch == m && actions_[next_].chunk == a.chunk;
     const bool with_graph = train_ && (!pipeline_.plan_.rematerialize || backward_is_next);
-    at::Tensor output;
+    Computed computed;
     {
       const at::AutoGradMode mode(with_graph);
-      output = compute(a, input);
+      computed = compute(a, input);
     }
+    const at::Tensor& output = computed.output;
     event.end_us = trace_clock_us();
     pipeline_.events_.push_back(event);
     if (train_) {
-      kept(a.stack)[Pair(m, a.chunk)] = {input, with_graph ? output : at::Tensor()};
+      Kept& chunk = kept(a.stack)[Pair(m, a.chunk)];
+      chunk.input = input;
+      if (with_graph) {
+        chunk.output = output;
+        chunk.auxiliary = computed.experts.auxiliary;
+      }
       count_live(a.stack, 0);
     }
+    record(m, computed.experts);
 
     if (a.chunk != way.last()) {
       const int64_t to = way.after(a.chunk);
-      send(stream(a.stack), m, to, rank_of(to), output, clock_of(a.stack, false, m, to));
+      mail_.send(stream(a.stack), m, to, rank_of(to), output, clock_of(a.stack, false, m, to));
     } else if (a.stack == Stack::kEncoder) {
       for (const auto& [rank, chunk] : readers()) {
-        send(Cargo::kText, m, chunk, rank, output, clock_of(Stack::kDecoder, false, m, chunk));
+        mail_.send(Cargo::kText, m, chunk, rank, output,
+                   clock_of(Stack::kDecoder, false, m, chunk));
       }
       set_text(m, output.detach());
     } else {
@@ -320,37 +291,51 @@ class Pipeline::Pass {
     PipelineEvent event{a, trace_clock_us(), 0.0, 0.0};
     at::Tensor grad;
     if (a.chunk != way.last()) {
-      grad = take(gradient(a.stack), m, a.chunk, rank_of(way.after(a.chunk)));
+      grad = mail_.take(gradient(a.stack), m, a.chunk, rank_of(way.after(a.chunk)));
     } else if (a.stack == Stack::kEncoder) {
       grad = text_gradient(m);
       for (const auto& [rank, chunk] : readers()) {
-        grad += take(Cargo::kTextGradient, m, a.chunk, rank);
+        grad += mail_.take(Cargo::kTextGradient, m, a.chunk, rank);
       }
       texts_.erase(m);
     } else {
-      grad = at::full({}, 1.0 / static_cast<double>(parts_.size()), losses_.options());
+      grad = at::full({}, share(), losses_.options());
     }
     event.begin_us = trace_clock_us();
 
     Kept chunk = std::move(kept(a.stack).extract(Pair(m, a.chunk)).mapped());
     if (!chunk.output.defined()) {
       const at::AutoGradMode graph(true);
-      chunk.output = compute(a, chunk.input);
+      Computed again = compute(a, chunk.input);
+      chunk.output = again.output;
+      chunk.auxiliary = again.experts.auxiliary;
       count_live(a.stack, 1);
     }
-    if (chunk.output.requires_grad()) {  // false where all before it is frozen
-      torch::autograd::backward({chunk.output}, {grad});
+    std::vector<at::Tensor> results, grads;
+    const auto add = [&](const at::Tensor& result, const at::Tensor& its_grad) {
+      if (!result.requires_grad()) return;  // all before it is frozen
+      results.push_back(result);
+      grads.push_back(its_grad);
+    };
+    add(chunk.output, grad);
+    if (chunk.auxiliary.defined()) {
+      add(chunk.auxiliary,
+          at::full({}, pipeline_.config_.auxiliary_weight * share(), chunk.auxiliary.options()));
     }
+    if (!results.empty()) torch::autograd::backward(results, grads);
     event.end_us = trace_clock_us();
     pipeline_.events_.push_back(event);
 
     if (a.chunk != way.first()) {
       const int64_t to = way.before(a.chunk);
-      send(gradient(a.stack), m, to, rank_of(to), gradient_of(chunk.input),
-           clock_of(a.stack, true, m, to));
+      mail_.send(gradient(a.stack), m, to, rank_of(to), gradient_of(chunk.input),
+                 clock_of(a.stack, true, m, to));
     }
     if (a.stack == Stack::kDecoder && with_text_) give_back_text_after_last_use(m);
   }
+
+  /// Of a micro-batch's loss in the mean.
+  double share() const { return 1.0 / static_cast<double>(parts_.size()); }
 
   static at::Tensor gradient_of(const at::Tensor& leaf) {
     return leaf.grad().defined() ? leaf.grad() : at::zeros_like(leaf);
@@ -371,9 +356,30 @@ class Pipeline::Pass {
   /// Once all chunks of this rank are done with it, the encoder's last stage learns what they want changed.
   void give_back_text_after_last_use(int64_t m) {
     if (--texts_.at(m).uses_left > 0 || mine(encoder_.last())) return;
-    send(Cargo::kTextGradient, m, encoder_.last(), rank_of(encoder_.last()), text_gradient(m),
-         clock_of(Stack::kEncoder, true, m, encoder_.last()));
+    mail_.send(Cargo::kTextGradient, m, encoder_.last(), rank_of(encoder_.last()), text_gradient(m),
+               clock_of(Stack::kEncoder, true, m, encoder_.last()));
     texts_.erase(m);
+  }
+
+  // --- experts ---------------------------------------------------------------------------------
+
+  void record(int64_t m, const ar::ExpertRecord& experts) {
+    if (!experts.auxiliary.defined()) return;
+    auxiliary_[m] += experts.auxiliary.detach();
+    for (const at::Tensor& chosen : experts.chosen) {
+      part(m).options.experts->chosen.push_back(chosen);
+    }
+  }
+
+  void tell_auxiliary() {
+    const auto has_record = [](const MicroBatch& p) { return p.options.experts != nullptr; };
+    if (std::ranges::none_of(parts_, has_record)) return;
+    group_.all_reduce(auxiliary_);
+    for (int64_t m = 0; m < std::ssize(parts_); ++m) {
+      if (!has_record(part(m))) continue;
+      at::Tensor& sum = part(m).options.experts->auxiliary;
+      sum = sum.defined() ? sum + auxiliary_[m] : auxiliary_[m].clone();
+    }
   }
 
   // --- what is kept ----------------------------------------------------------------------------
@@ -408,9 +414,8 @@ class Pipeline::Pass {
 
   std::map<Pair, Kept> encoder_kept_, decoder_kept_;
   std::map<int64_t, Text> texts_;  // by micro-batch
-  std::map<std::tuple<Cargo, int64_t, int64_t, int64_t>, Incoming> incoming_;
-  std::vector<Outgoing> outgoing_;
-  at::Tensor losses_;  // (M)
+  Mail mail_;
+  at::Tensor losses_, auxiliary_;  // (M)
 };
 
 std::vector<MicroBatch> micro_batches(const ar::Lesson& batch, int64_t count,

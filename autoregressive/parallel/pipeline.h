@@ -14,6 +14,9 @@
 namespace lexel::parallel {
 
 /// One of the parts that a step is made of, and how it is computed: on one rank a step of gradient accumulation.
+///
+/// Where options.experts is set, it gets the choices of the layers that this rank computed, and the auxiliary loss of all ranks'
+/// layers, without gradient.
 struct MicroBatch {
   ar::Lesson lesson;
   ar::ForwardOptions options;
@@ -56,7 +59,8 @@ class Pipeline {
   /// throws   Error(kUsage) as check_plan(), or on a group of another size than the plan's axis
   Pipeline(Group& group, const ar::Config& config, const Plan& plan);
 
-  /// Forward and backward: adds the gradient of the mean of all micro-batches' losses to the gradients of this rank's parameters.
+  /// Forward and backward: adds the gradient of the mean of all micro-batches' losses (and weighted auxiliary losses) to the
+  /// gradients of this rank's parameters.
   /// Plan::rematerialize keeps the chunks' inputs only (except where the backward pass comes next).
   ///
   /// parts    as many as the plan has micro-batches, of any number of rows

@@ -25,14 +25,19 @@ void expect_run_equals(Mesh& mesh, ar::Model model, const Plan& plan,
 }
 
 /// All schedules, M = 1 .. 8, rematerialised in turn; dropout where M is even.
-void expect_all_equal(const ar::Config& config, int64_t stages) {
+void expect_all_equal(ar::Config config, int64_t stages) {
+  if (stages == 2) {  // two rounds still
+    config.text_depth /= 2;
+    config.depth = 4;
+    config.conv_layers = "3";
+  }
   std::map<int64_t, std::pair<std::vector<MicroBatch>, Reference>> expected;
   ar::Model whole = fresh_double(config);
   for (int64_t m = 1; m <= 8; ++m) {
     ar::ForwardOptions options = kDouble;
     options.dropout = m % 2 == 0 ? 0.1 : 0.0;
     options.seed = 3;
-    auto parts = micro_batches(lesson(config, 2 * m), m, options);
+    auto parts = micro_batches(lesson(config, m), m, options);
     Reference reference = accumulate(whole, parts);
     expected[m] = {std::move(parts), std::move(reference)};
   }
@@ -199,6 +204,60 @@ TEST(PipelineTest, EvaluationGivesTheLossesWithoutGradient) {
         expect_equal(pipeline.evaluate(model, parts), {}, expected, 1e-10);
         for (const Parameter& p : ar::parameters(model)) EXPECT_FALSE(p.tensor->grad().defined());
         EXPECT_EQ(pipeline.live(Stack::kDecoder).pairs, 0);
+      }
+    });
+  }
+}
+
+// Every other block's feed-forward layer is a mixture: its choices are made where it lies, its auxiliary loss is learnt there.
+TEST(PipelineTest, ExpertsLearnFromTheirAuxiliaryLoss) {
+  for (const char* const routing : {"token", "task"}) {
+    ar::Config config = tiny_experts(routing);
+    config.depth = 4;
+    config.auxiliary_weight = 0.5;
+    ar::Model whole = fresh_double(config);
+    const ParameterList all = ar::parameters(whole);
+    ar::ForwardOptions options = kDouble;
+    options.dropout = 0.1;
+    options.seed = 9;
+    std::vector<MicroBatch> parts = micro_batches(lesson(config, 6), 3, options);
+    Reference expected;
+    std::vector<ar::ExpertRecord> records(parts.size());
+    for (size_t m = 0; m < parts.size(); ++m) {
+      parts[m].options.experts = &records[m];
+      const at::Tensor loss = loss_of(whole, parts[m]);
+      ((loss + config.auxiliary_weight * records[m].auxiliary) / 3.0).backward();
+      expected.losses.push_back(loss.item<double>());
+    }
+    for (const Parameter& p : all) {
+      if (p.tensor->grad().defined()) expected.gradients[p.name] = p.tensor->grad().clone();
+    }
+    on_mesh("pipeline=2", [&](Mesh& mesh) {
+      Group& group = mesh.along("pipeline");
+      for (const auto& schedule : schedules()) {
+        for (const bool rematerialize : {false, true}) {
+          ar::Model model = fresh_double(config);
+          Plan plan = plan_of(config, 2, 3, schedule);
+          plan.rematerialize = rematerialize;
+          keep_stage(model, plan, group.rank());
+          ParameterList held = stage_parameters(model, plan, group.rank());
+          std::vector<ar::ExpertRecord> own(3);
+          std::vector<MicroBatch> given = parts;
+          for (size_t m = 0; m < given.size(); ++m) given[m].options.experts = &own[m];
+          Pipeline pipeline(group, config, plan);
+          const at::Tensor losses = pipeline.train(model, given);
+          std::erase_if(held, [&](const Parameter& p) {
+            return !expected.gradients.contains(p.name) && !p.tensor->grad().defined();
+          });
+          expect_equal(losses, held, expected, 1e-10);
+          for (size_t m = 0; m < own.size(); ++m) {
+            EXPECT_LT(relative_difference(own[m].auxiliary, records[m].auxiliary.detach()), 1e-10);
+            // Layers of experts: block 1 of the encoder, 1 and 3 of the decoder.
+            at::Tensor layers = at::full({}, std::ssize(own[m].chosen), at::kLong);
+            group.all_reduce(layers);
+            EXPECT_EQ(layers.item<int64_t>(), 3);
+          }
+        }
       }
     });
   }

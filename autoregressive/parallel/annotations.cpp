@@ -14,8 +14,9 @@ namespace {
 struct Dim {
   std::string name;  // "" of one that is never split, for the reason `units`
   std::string units;
-  int64_t count = 0;       // of what is shared out among ranks
-  bool is_padded = false;  // it need not divide
+  int64_t count = 0;            // of what is shared out among ranks
+  bool is_padded = false;       // it need not divide
+  std::string axis = "tensor";  // that may split it
 };
 
 struct Tensor {
@@ -39,6 +40,11 @@ std::optional<std::pair<size_t, Dim>> ruled(const std::string& name, const ar::C
   const Dim heads{ends_with(sublayer, ".cross") ? "cross.heads" : sublayer + ".heads", "heads",
                   config.heads};
   const Dim hidden{sublayer + ".hidden", "hidden units", config.hidden};
+  if (ends_with(sublayer, ".feed_forward.experts")) {
+    return {{0, {sublayer, "experts", config.experts, false, "expert"}}};
+  }
+  // The rows of gates and values of a GLU would have to be split alike.
+  if (config.activation == "geglu" && ends_with(sublayer, ".feed_forward")) return {};
   for (const char* rows : {".attention.qkv", ".cross.q", ".cross.kv"})
     if (ends_with(layer, rows)) return {{0, heads}};
   if (ends_with(layer, ".feed_forward.up")) return {{0, hidden}};
@@ -68,7 +74,7 @@ std::vector<Tensor> tensors_of(const ar::Config& config) {
                                                  ? "the width of the residual stream"
                                                  : "a table that all ranks read"));
     }
-    if (rule.has_value() && !p.name.starts_with("softmax") &&
+    if (rule.has_value() && rule->second.axis == "tensor" && !p.name.starts_with("softmax") &&
         p.name.find("embedding") == std::string::npos)
       between.emplace(rule->second.name, rule->second);
     all.push_back(std::move(tensor));
@@ -119,11 +125,11 @@ void annotate(const Tensor& tensor, const Placement& placement, const MeshShape&
   }
   const std::string where =
       concat("annotations: axis ", placement.axis, ": ", tensor.name, " ", to_text(placement));
-  check(placement.axis == "tensor", ErrorKind::kUsage, where,
-        ": expected axis tensor, the one that layers are split over");
   check(placement.dim >= 0 && placement.dim < static_cast<int64_t>(tensor.dims.size()),
         ErrorKind::kUsage, where, ": it has ", tensor.dims.size(), " dimensions");
   const Dim& dim = tensor.dims[static_cast<size_t>(placement.dim)];
+  check(placement.axis == dim.axis, ErrorKind::kUsage, where, ": expected axis ", dim.axis,
+        ", the one that ", dim.axis == "tensor" ? "layers" : "experts", " are split over");
   check(!dim.name.empty(), ErrorKind::kUsage, where, " would split ", dim.units);
   const int64_t ranks = mesh.length(placement.axis);
   check(dim.is_padded || dim.count % ranks == 0, ErrorKind::kUsage, where, ": ", dim.count, " ",
@@ -176,6 +182,13 @@ Sharding propagate(const ar::Config& config, const std::vector<Annotation>& anno
   for (const Tensor& tensor : tensors)
     (tensor.is_weight ? sharding.weights : sharding.activations)
         .emplace(tensor.name, placement_of(tensor, decisions));
+  for (const char* const stream : {"encoder.stream", "decoder.stream"}) {
+    const auto found = sharding.activations.find(stream);
+    check(config.experts == 0 || config.routing == "static" ||
+              found == sharding.activations.end() || !found->second.split,
+          ErrorKind::kUsage, "annotations: axis tensor: ", stream,
+          " would split the tokens that compete for experts");
+  }
   return sharding;
 }
 

@@ -80,7 +80,7 @@ struct Walk {
     }
   }
 
-  void block(const std::string& name, const std::string& stack) {
+  void block(const std::string& name, const std::string& stack, bool is_sparse) {
     self_attention(name + ".attention", stack);
     if (stack == "decoder" && config.text_depth > 0) {
       norm(name + ".cross.norm", stack);
@@ -88,6 +88,7 @@ struct Walk {
       output(name + ".cross.out", stack);
     }
     norm(name + ".feed_forward.norm", stack);
+    if (is_sparse) return;  // experts: expert_parallel.h
     input(name + ".feed_forward.up", stack, is_split(name + ".feed_forward.up.weight"));
     output(name + ".feed_forward.down", stack);
   }
@@ -96,7 +97,10 @@ struct Walk {
     if (parts(name)) {
       add(name + ".input", "all_gather", true, rows_of(name), true, config.width, Type::kResidual);
     }
-    for (int64_t i = 0; i < depth; ++i) block(concat(name, ".blocks.", i), name);
+    for (int64_t i = 0; i < depth; ++i) {
+      const bool is_sparse = ar::has_experts(config, i) && config.routing != "static";
+      block(concat(name, ".blocks.", i), name, is_sparse);
+    }
     norm(name + ".norm", name);
   }
 

@@ -149,9 +149,6 @@ void check_plan(const Plan& plan, const ar::Config& config) {
   check_covered(plan, &Stage::encoder, config.text_depth, "encoder");
   check_covered(plan, &Stage::decoder, config.depth, "decoder");
   const int64_t tensor = plan.mesh.length("tensor");
-  check_arg(plan.stages.size() == 1 || config.experts == 0 || config.routing == "static",
-            "check_plan", "mesh: expected axis pipeline of 1 for a model with experts, got ",
-            plan.mesh.length("pipeline"));
   check_arg(config.heads % tensor == 0, "check_plan", "mesh: expected axis tensor to divide ",
             config.heads, " heads, got ", tensor);
   check_arg(plan.residual == "replicate" || plan.residual == "split", "check_plan",

@@ -1,0 +1,377 @@
+// Two processes of one thread each against one process of one thread: steps of training (forward, backward, AdamW) of a model of 30
+// million weights, by pipeline (8 micro-batches), tensor and data axes. Prints a markdown table of ratios.
+//
+//   bench_parallel_bench [--modes one,gpipe,...] [--pictures 32] [--steps 3] [--rounds 3] [--compute float32] [--trace FOLDER]
+//
+// Each round runs every mode once, so that a machine's slow minutes fall on all of them; a mode's time is the median of all
+// its steps but each round's first. Seconds of CPU are those of the busiest rank: on a machine that others use, too, they
+// tell what the wall clock does not.
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/zeros_like.h>
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <iomanip>
+#include <iostream>
+#include <malloc.h>
+#include <map>
+#include <memory>
+#include <sstream>
+#include <sys/resource.h>
+
+#include "autoregressive/parallel/pipeline.h"
+#include "autoregressive/parallel/sharded_model.h"
+#include "autoregressive/parallel/sharded_runner.h"
+#include "autoregressive/parallel/stage_parameters.h"
+#include "autoregressive/parallel/trace.h"
+#include "autoregressive/parallel/update_sharding.h"
+#include "kernels/adamw.h"
+#include "tests/bench/rank_processes.h"
+#include "tests/support/random_tensor.h"
+
+namespace lexel::parallel {
+namespace {
+
+constexpr int64_t kMicroBatches = 8;
+
+struct Options {
+  std::string modes = "one,gpipe,1f1b,circular,tensor,partitioned,data";
+  std::string child;  // the mode that this process is a rank of
+  std::string compute = "float32";
+  std::string trace;  // folder for timelines of the pipeline's modes
+  int64_t pictures = 32, steps = 3, rounds = 3;
+};
+
+/// 29.6 million weights, of which the blocks have 23.1.
+ar::Config config_30m() {
+  ar::Config config = ar::parti_lexel_128();
+  config.text_depth = 2;
+  config.depth = 4;
+  config.width = 512;
+  config.heads = 8;
+  config.hidden = 2048;
+  config.text_vocabulary = 10000;
+  config.max_text_tokens = 32;
+  config.codebook_size = 1024;
+  config.conv_layers = "";
+  return config;
+}
+
+ar::Lesson lesson_of(const ar::Config& config, int64_t rows, uint64_t seed) {
+  ar::Lesson lesson;
+  lesson.condition.text = tests::random_ids(seed, {rows, config.max_text_tokens}, 10000);
+  lesson.condition.lengths = tests::random_ids(seed + 1, {rows}, 24) + 8;
+  lesson.tokens = tests::random_ids(seed + 2, {rows, config.grid_height * config.grid_width},
+                                    config.codebook_size);
+  return lesson;
+}
+
+/// AdamW of tensors that a rank updates by itself.
+class Optimizer {
+ public:
+  explicit Optimizer(std::vector<at::Tensor> weights) : weights_(std::move(weights)) {
+    for (const at::Tensor& w : weights_) {
+      moments_.emplace_back(at::zeros_like(w.detach()), at::zeros_like(w.detach()));
+    }
+  }
+  void step(const std::function<at::Tensor(size_t)>& gradient) {
+    const at::NoGradGuard no_grad;
+    std::vector<kernels::AdamWUpdate> updates;
+    ++count_;
+    for (size_t i = 0; i < weights_.size(); ++i) {
+      updates.push_back({weights_[i].detach(),
+                         gradient(i).contiguous(),
+                         moments_[i].first,
+                         moments_[i].second,
+                         {.learning_rate = 1e-4, .step = count_}});
+    }
+    kernels::adamw_(updates);
+  }
+  void step_own() {
+    step([&](size_t i) { return weights_[i].grad(); });
+    for (at::Tensor& w : weights_) w.mutable_grad().reset();
+  }
+
+ private:
+  std::vector<at::Tensor> weights_;
+  std::vector<std::pair<at::Tensor, at::Tensor>> moments_;
+  int64_t count_ = 0;
+};
+
+std::vector<at::Tensor> tensors(const ParameterList& list) {
+  std::vector<at::Tensor> all;
+  for (const Parameter& p : list) all.push_back(*p.tensor);
+  return all;
+}
+
+/// A mode of running a step on this rank.
+struct Mode {
+  std::string mesh;
+  std::string what;  // for the table
+  double target = 0.0;
+  /// Makes ready; returns a step.
+  std::function<std::function<void()>(Mesh&, const Options&, const ar::ForwardOptions&)> start;
+};
+
+/// A whole model with `parts` passes a step.
+std::function<void()> start_one(int64_t parts, const Options& o,
+                                const ar::ForwardOptions& forward) {
+  const ar::Config config = config_30m();
+  const auto model = std::make_shared<ar::Model>(ar::make_model(config, 1, at::kCPU));
+  require_gradients(ar::parameters(*model), true);
+  const auto optimizer = std::make_shared<Optimizer>(tensors(ar::parameters(*model)));
+  const auto given = micro_batches(lesson_of(config, o.pictures, 1), parts, forward);
+  return [=] {
+    for (const auto& [lesson, options] : given) {
+      const auto loss = ar::token_loss(*model, lesson.condition, lesson.tokens, options);
+      (loss / static_cast<double>(parts)).backward();
+    }
+    optimizer->step_own();
+  };
+}
+
+std::function<void()> start_pipeline(const std::string& schedule, int64_t rounds, Mesh& mesh,
+                                     const Options& o, const ar::ForwardOptions& forward) {
+  const ar::Config config = config_30m();
+  Group& group = mesh.along("pipeline");
+  const Plan plan = even_plan(config, mesh.shape(), o.pictures, kMicroBatches, schedule, rounds);
+  const auto model = std::make_shared<ar::Model>(ar::make_model(config, 1, at::kCPU));
+  keep_stage(*model, plan, group.rank());
+  const ParameterList held = stage_parameters(*model, plan, group.rank());
+  require_gradients(held, true);
+  const auto optimizer = std::make_shared<Optimizer>(tensors(held));
+  const auto pipeline = std::make_shared<Pipeline>(group, config, plan);
+  const auto given = micro_batches(lesson_of(config, o.pictures, 1), kMicroBatches, forward);
+  const std::string trace =
+      o.trace.empty() ? "" : concat(o.trace, "/", schedule, "-", group.rank(), ".json");
+  return [=] {
+    (void)pipeline->train(*model, given);
+    optimizer->step_own();
+    if (!trace.empty()) {
+      write_chrome_trace(trace, trace_events(pipeline->events(), mesh.world().rank));
+    }
+  };
+}
+
+std::function<void()> start_tensor(bool partitioned, Mesh& mesh, const Options& o,
+                                   ar::ForwardOptions forward) {
+  const ar::Config config = config_30m();
+  const Sharding sharding = propagate(
+      config, partitioned ? fully_partitioned_annotations(config) : megatron_annotations(config),
+      mesh.shape());
+  const auto runner = std::make_shared<ShardedRunner>(sharding, mesh);
+  forward.runner = runner.get();
+  const auto model =
+      std::make_shared<ar::Model>(shard(ar::make_model(config, 1, at::kCPU), sharding, mesh));
+  const ParameterList own = local_parameters(*model, sharding);
+  require_gradients(own, true);
+  const auto optimizer = std::make_shared<Optimizer>(tensors(own));
+  const ar::Lesson lesson = lesson_of(config, o.pictures, 1);
+  return [=] {
+    (void)runner;  // outlives the pass
+    ar::token_loss(*model, lesson.condition, lesson.tokens, forward).backward();
+    optimizer->step_own();
+  };
+}
+
+std::function<void()> start_data(Mesh& mesh, const Options& o, const ar::ForwardOptions& forward) {
+  const ar::Config config = config_30m();
+  Group& group = mesh.along("data");
+  const auto model = std::make_shared<ar::Model>(ar::make_model(config, 1, at::kCPU));
+  require_gradients(ar::parameters(*model), true);
+  const auto sharding = std::make_shared<UpdateSharding>(tensors(ar::parameters(*model)), group,
+                                                         UpdateSharding::Cut::kAnywhere);
+  std::vector<at::Tensor> slices;
+  for (size_t i = 0; i < sharding->slices().size(); ++i) slices.push_back(sharding->weights(i));
+  const auto optimizer = std::make_shared<Optimizer>(std::move(slices));
+  const int64_t rows = o.pictures / group.size();
+  const auto lesson = ar::rows_of(lesson_of(config, o.pictures, 1), rows * group.rank(), rows);
+  return [=] {
+    sharding->zero_gradients();
+    sharding->overlap_next_backward();
+    ar::token_loss(*model, lesson.condition, lesson.tokens, forward).backward();
+    sharding->reduce();
+    optimizer->step([&](size_t i) { return sharding->gradient(i); });
+    sharding->share_weights();
+  };
+}
+
+const std::vector<std::pair<std::string, Mode>>& modes() {
+  using Forward = ar::ForwardOptions;
+  const auto pipeline = [](const char* schedule, int64_t rounds) {
+    return [=](Mesh& m, const Options& o, const Forward& f) {
+      return start_pipeline(schedule, rounds, m, o, f);
+    };
+  };
+  const auto tensor = [](bool partitioned) {
+    return [=](Mesh& m, const Options& o, const Forward& f) {
+      return start_tensor(partitioned, m, o, f);
+    };
+  };
+  static const std::vector<std::pair<std::string, Mode>> all = {
+      {"one",
+       {"", "one process, the batch in one pass", 0.0,
+        [](Mesh&, const Options& o, const Forward& f) { return start_one(1, o, f); }}},
+      {"accumulated",
+       {"", "one process, 8 micro-batches", 0.0,
+        [](Mesh&, const Options& o, const Forward& f) { return start_one(kMicroBatches, o, f); }}},
+      {"gpipe", {"pipeline=2", "pipeline, GPipe", 1.65, pipeline("gpipe", 1)}},
+      {"1f1b", {"pipeline=2", "pipeline, 1F1B", 1.65, pipeline("1f1b", 1)}},
+      {"circular", {"pipeline=2", "pipeline, circular, 2 rounds", 1.65, pipeline("circular", 2)}},
+      {"tensor", {"tensor=2", "tensor, Megatron's form", 1.7, tensor(false)}},
+      {"partitioned", {"tensor=2", "tensor, fully partitioned", 1.7, tensor(true)}},
+      {"data", {"data=2", "data, weight-update sharding", 1.8, start_data}}};
+  return all;
+}
+
+const Mode& mode_of(const std::string& name) {
+  for (const auto& [key, mode] : modes()) {
+    if (key == name) return mode;
+  }
+  fail(ErrorKind::kUsage, "no mode '", name, "'");
+}
+
+double cpu_seconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& t) { return double(t.tv_sec) + 1e-6 * double(t.tv_usec); };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+/// A rank's life: writes wall and CPU seconds of each step and what it sent in one.
+void run_child(const Options& options) {
+  at::set_num_threads(1);
+  // As lexel train does: memory that is freed stays, and pages need not be cleared again.
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  const Mode& mode = mode_of(options.child);
+  check(options.compute == "float32" || options.compute == "bfloat16", ErrorKind::kUsage,
+        "--compute: expected float32 or bfloat16, got ", options.compute);
+  Mesh mesh(world_from_environment(std::chrono::seconds(300)), parse_mesh(mode.mesh), at::kCPU);
+  const ar::ForwardOptions forward{.compute =
+                                       options.compute == "float32" ? at::kFloat : at::kBFloat16};
+  const auto step = mode.start(mesh, options, forward);
+  for (int64_t i = 0; i <= options.steps; ++i) {
+    mesh.everyone().barrier();
+    for (const char* const axis : {"pipeline", "tensor", "data"}) mesh.along(axis).forget_traffic();
+    const double begin_us = trace_clock_us(), cpu = cpu_seconds();
+    step();
+    int64_t bytes = 0;
+    for (const char* const axis : {"pipeline", "tensor", "data"}) {
+      bytes += mesh.along(axis).traffic().bytes();
+    }
+    if (i > 0) {
+      std::cout << 1e-6 * (trace_clock_us() - begin_us) << ' ' << cpu_seconds() - cpu << ' '
+                << bytes << '\n';
+    }
+  }
+  std::cout.flush();
+  mesh.everyone().barrier();
+}
+
+/// Of all ranks and rounds of a mode.
+struct Measured {
+  std::vector<double> step_s;                                // of the slowest rank of each step
+  std::map<size_t, std::pair<double, int64_t>> cpu_s_steps;  // by rank: sum, count
+  int64_t bytes = 0;                                         // of the rank that sends most
+};
+
+void read_ranks(const std::vector<std::string>& texts, Measured& measured) {
+  std::vector<double> slowest;
+  for (size_t r = 0; r < texts.size(); ++r) {
+    std::istringstream lines(texts[r]);
+    double wall = 0, cpu = 0;
+    int64_t bytes = 0;
+    for (size_t i = 0; lines >> wall >> cpu >> bytes; ++i) {
+      if (slowest.size() <= i) slowest.resize(i + 1, 0.0);
+      slowest[i] = std::max(slowest[i], wall);
+      measured.cpu_s_steps[r].first += cpu;
+      ++measured.cpu_s_steps[r].second;
+      measured.bytes = std::max(measured.bytes, bytes);
+    }
+  }
+  measured.step_s.insert(measured.step_s.end(), slowest.begin(), slowest.end());
+}
+
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values.empty() ? 0.0 : values[values.size() / 2];
+}
+
+double busiest(const Measured& measured) {
+  double most = 0.0;
+  for (const auto& [rank, sum] : measured.cpu_s_steps) {
+    most = std::max(most, sum.first / static_cast<double>(sum.second));
+  }
+  return most;
+}
+
+void measure(const Options& options) {
+  std::vector<std::string> names;
+  std::istringstream list(options.modes);
+  for (std::string name; std::getline(list, name, ',');) names.push_back(name);
+  std::map<std::string, Measured> all;
+  for (int64_t round = 0; round < options.rounds; ++round) {
+    for (const std::string& name : names) {
+      const std::vector<std::string> arguments = {"--child",    name,
+                                                  "--steps",    std::to_string(options.steps),
+                                                  "--pictures", std::to_string(options.pictures),
+                                                  "--compute",  options.compute,
+                                                  "--trace",    options.trace};
+      const int64_t ranks = parse_mesh(mode_of(name).mesh).size();
+      read_ranks(tests::run_ranks(ranks, arguments), all[name]);
+      std::cerr << "round " << round + 1 << ": " << name << " done\n";
+    }
+  }
+  double best = 0.0, best_cpu = 0.0;  // of one process
+  for (const char* const one : {"one", "accumulated"}) {
+    if (!all.contains(one)) continue;
+    const double time = median(all[one].step_s);
+    if (best == 0.0 || time < best) {
+      best = time;
+      best_cpu = busiest(all[one]);
+    }
+  }
+  std::cout
+      << "| mode | step, s | ratio | target | CPU s of the busiest rank | ratio of CPU | sent "
+         "by a rank, MB |\n|---|---|---|---|---|---|---|\n";
+  for (const std::string& name : names) {
+    const Mode& mode = mode_of(name);
+    const double time = median(all[name].step_s), cpu = busiest(all[name]);
+    std::cout << "| " << mode.what << " | " << std::fixed << std::setprecision(3) << time << " | "
+              << std::setprecision(2) << best / time << " | ";
+    if (mode.target > 0.0) std::cout << ">= " << mode.target;
+    std::cout << " | " << std::setprecision(3) << cpu << " | " << std::setprecision(2)
+              << best_cpu / cpu << " | " << std::setprecision(1)
+              << 1e-6 * static_cast<double>(all[name].bytes) << " |\n";
+  }
+}
+
+}  // namespace
+
+int run(int argc, char** argv) {
+  Options options;
+  CLI::App app("Two processes of one thread each against one process of one thread.");
+  app.add_option("--modes", options.modes, "Comma-separated")->capture_default_str();
+  app.add_option("--pictures", options.pictures, "In a step")->capture_default_str();
+  app.add_option("--steps", options.steps, "Measured in a round")->capture_default_str();
+  app.add_option("--rounds", options.rounds, "")->capture_default_str();
+  app.add_option("--compute", options.compute, "float32 or bfloat16")->capture_default_str();
+  app.add_option("--trace", options.trace, "Folder for timelines of the pipeline");
+  app.add_option("--child", options.child, "")->group("");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    options.child.empty() ? measure(options) : run_child(options);
+    return 0;
+  } catch (const Error& error) {
+    std::cerr << "parallel_bench: " << error.what() << '\n';
+    return error.exit_code();
+  }
+}
+
+}  // namespace lexel::parallel
+
+int main(int argc, char** argv) { return lexel::parallel::run(argc, argv); }

@@ -1,6 +1,7 @@
 #include "autoregressive/parallel/expert_parallel.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/core/ScalarTypeToTypeMeta.h>
@@ -48,13 +49,29 @@ void reduce_gradients(const ParameterList& parameters, Mesh& mesh) {
   const at::NoGradGuard no_grad;
   Group &experts = mesh.along("expert"), &data = mesh.along("data");
   const auto ranks = static_cast<double>(experts.size() * data.size());
-  for (const Parameter& parameter : parameters) {
-    at::Tensor& gradient = parameter.tensor->mutable_grad();
-    gradient = gradient.defined() ? gradient.contiguous() : at::zeros_like(*parameter.tensor);
-    if (!is_of_experts(parameter.name)) experts.all_reduce(gradient);
-    data.all_reduce(gradient);
-    gradient.div_(ranks);
-  }
+  const auto reduce = [&](bool of_experts) {
+    std::vector<at::Tensor> flat;
+    for (const Parameter& parameter : parameters) {
+      if (is_of_experts(parameter.name) != of_experts) continue;
+      at::Tensor& gradient = parameter.tensor->mutable_grad();
+      if (!gradient.defined()) gradient = at::zeros_like(*parameter.tensor);
+      flat.push_back(gradient.flatten());
+    }
+    if (flat.empty()) return;
+    at::Tensor sum = at::cat(flat);
+    if (!of_experts) experts.all_reduce(sum);
+    data.all_reduce(sum);
+    sum.div_(ranks);
+    int64_t begin = 0;
+    for (const Parameter& parameter : parameters) {
+      if (is_of_experts(parameter.name) != of_experts) continue;
+      at::Tensor& gradient = parameter.tensor->mutable_grad();
+      gradient = sum.narrow(0, begin, gradient.numel()).view(gradient.sizes());
+      begin += gradient.numel();
+    }
+  };
+  reduce(/*of_experts=*/false);
+  reduce(/*of_experts=*/true);
 }
 
 Traffic expected_expert_traffic(const ar::Config& config, int64_t ranks, const PassShape& pass) {

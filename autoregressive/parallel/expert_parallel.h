@@ -37,7 +37,7 @@ std::vector<Annotation> expert_annotations();
 /// over all ranks of the axes "expert" and "data". An expert's gradient has come together from the ranks of "expert" in the
 /// all-to-all, the others' are summed.
 ///
-/// parameters  of the rank's part of the model; one without a gradient gets zeros
+/// parameters  of the rank's part of the model, of one dtype; one without a gradient gets zeros. Gradients become views of one tensor
 void reduce_gradients(const ParameterList& parameters, Mesh& mesh);
 
 /// What Group::traffic() of the axis "expert" counts on each rank in a pass of ar::token_loss that learns, experts routed by token:

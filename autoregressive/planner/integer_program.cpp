@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <coin/Cbc_C_Interface.h>
 #include <memory>
 
@@ -41,6 +42,9 @@ class Program {
                     low_.data(), high_.data());
     for (int i = 0; i < whole; ++i) Cbc_setInteger(model.get(), i);
     Cbc_setLogLevel(model.get(), 0);
+    // Small, and most relaxations are whole already: what the solver does for hard programs would take most of the time.
+    for (const char* extra : {"preprocess", "heuristicsOnOff", "cutsOnOff"})
+      Cbc_setParameter(model.get(), extra, "off");
     Cbc_setParameter(model.get(), "ratioGap", "0");
     Cbc_setParameter(model.get(), "allowableGap", "0");
     Cbc_solve(model.get());
@@ -100,6 +104,7 @@ Choice choose(const ChoiceProblem& problem) {
     for (int i = 0; i < sources; ++i) {
       const std::vector<double>& row = problem.edges[e].costs[static_cast<size_t>(i)];
       for (size_t j = 0; j < row.size(); ++j) {
+        if (std::isinf(row[j])) continue;
         program.add_variable(row[j]);
         program.put(edge_rows[e], 1);
         program.put(edge_rows[e] + 1 + i, 1);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "kernels/check.h"
 
@@ -28,9 +29,11 @@ bool allowed(const Operator& op, const DeviceMesh& mesh, const Layouts& layouts,
   if (mesh.shape[axis] == 1) return role == Role::kNone;
   const bool matmul = op.kind == Operator::Kind::kMatmul;
   if (layouts.executable && matmul) {
-    if (role != (op.inner_cut ? Role::kInner : Role::kColumns)) return false;
+    const Role cut = op.inner_cut ? Role::kInner : Role::kColumns;
+    if (role != cut && role != Role::kNone) return false;
+    if (role == Role::kNone && op.always_cut && allowed(op, mesh, layouts, axis, cut)) return false;
   }
-  if (layouts.executable && !matmul && role != Role::kColumns) return false;
+  if (layouts.executable && role == Role::kRows) return false;
   switch (role) {
     case Role::kNone:
       return layouts.replicated;
@@ -165,7 +168,11 @@ Formulated formulate(const std::vector<Operator>& operators, const DeviceMesh& m
         for (const Way& used : result.ways[i]) {
           const auto transfers =
               between(mesh, layouts, operators[from], made.output, used.inputs[operand]);
-          row.push_back(cost(mesh, transfers.forward) + cost(mesh, transfers.backward));
+          // Nothing that is carried out cuts columns on the way.
+          const bool carried_out =
+              !layouts.executable || made.output.columns == used.inputs[operand].columns;
+          row.push_back(carried_out ? cost(mesh, transfers.forward) + cost(mesh, transfers.backward)
+                                    : std::numeric_limits<double>::infinity());
         }
       }
       result.problem.edges.push_back(std::move(edge));

@@ -13,7 +13,8 @@ namespace lexel::planner {
 struct ChoiceProblem {
   struct Edge {
     size_t from = 0, to = 0;
-    std::vector<std::vector<double>> costs;  // [way of from][way of to], >= 0
+    std::vector<std::vector<double>>
+        costs;  // [way of from][way of to], >= 0; infinite: not together
   };
   std::vector<std::vector<double>> nodes;  // [node][way], >= 0
   std::vector<Edge> edges;
@@ -47,9 +48,11 @@ struct Operator {
   int64_t rows = 0, inner = 0, columns = 0;
   // Parts into which each may be cut, if not single ones: pictures, heads.
   int64_t row_units = 0, inner_units = 0, column_units = 0;
-  double seconds = 0;           // of computing, forward and backward, on one device
-  bool gradient = true;         // the first input (or the kInput itself) has one
-  bool inner_cut = false;       // by the tensor-parallel model: see Layouts::executable
+  double seconds = 0;      // of computing, forward and backward, on one device
+  bool gradient = true;    // the first input (or the kInput itself) has one
+  bool inner_cut = false;  // by the tensor-parallel model: see Layouts::executable
+  bool always_cut =
+      false;  // by it wherever it can be: for memory, which the program does not price
   std::optional<Spec> fixed{};  // layout of a kInput or kOutput
 };
 
@@ -60,7 +63,8 @@ struct Layouts {
   // Also: the input gathered from rows for columns cut, and its gradient reduce-scattered; the result of inner cut
   // reduce-scattered to rows, and its gradient gathered. (Parti's fully partitioned form.)
   bool scattered = false;
-  // Only what the tensor-parallel model carries out: products have columns cut, or inner where `inner_cut`.
+  // Only what the tensor-parallel model carries out: products have columns cut, or inner where `inner_cut`, and what one operator
+  // cuts by columns the next reads so.
   bool executable = false;
   bool padded = false;               // dimensions that do not divide are cut all the same
   bool backward = true;              // transfers of the backward pass too

@@ -247,8 +247,8 @@ std::vector<Operator> sharding_problem(const Layer& layer, const ar::Config& con
   };
   const auto& first = layer.operators.front();
   const bool is_table = first.kind == ModelOperator::Kind::kTable && first.inner > 0;
-  const size_t x = input("x", layer.tokens, is_table ? Spec{} : stream);
-  if (is_table) problem[x].gradient = false;  // ids
+  const size_t x =
+      is_table ? 0 : input("x", layer.tokens, stream);  // a table reads ids, which are everywhere
   size_t text = 0;
   for (const ModelOperator& op : layer.operators)
     for (const int from : op.inputs)
@@ -263,13 +263,14 @@ std::vector<Operator> sharding_problem(const Layer& layer, const ar::Config& con
     made.inner_units = op.inner_units;
     made.column_units = op.column_units;
     made.inner_cut = op.inner_cut;
+    made.always_cut = is_table;
     made.seconds = 3 * op.flops * static_cast<double>(pictures) / flops_s;
-    made.gradient = !is_table;
+    // The text's gradient is reduced once, at the encoder's end.
+    made.gradient = !is_table && (op.inputs.empty() || op.inputs[0] != kText);
     for (const int from : op.inputs)
       made.inputs.push_back(from == kStream ? x
                             : from == kText ? text
                                             : base + static_cast<size_t>(from));
-    if (is_table) made.inputs = {x};
     problem.push_back(made);
   }
   if (first.kind == ModelOperator::Kind::kLoss || problem.size() == base) return problem;

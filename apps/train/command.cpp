@@ -67,6 +67,23 @@ void define_generator(CLI::App* train, TrainGeneratorOptions& options) {
       "generator", "Train a generator of pictures from captions (Parti) or classes (VIM)");
   define_task_options(*generator, options.task);
   add_mesh_options(*generator, options.task);
+  generator
+      ->add_option(
+          "--plan", options.plan,
+          "How the model lies on the ranks: a file of `lexel plan`, in the place of --mesh")
+      ->option_text("FILE");
+  generator->add_option("--schedule", options.schedule, "Of a pipeline: gpipe, 1f1b or circular")
+      ->check(CLI::IsMember({std::string("gpipe"), std::string("1f1b"), std::string("circular")}))
+      ->capture_default_str()
+      ->option_text("NAME");
+  generator->add_option("--rounds", options.rounds, "Of a circular pipeline: stages a rank")
+      ->check(CLI::Range(int64_t{1}, int64_t{1024}))
+      ->capture_default_str()
+      ->option_text("R");
+  generator
+      ->add_option("--trace", options.trace,
+                   "Write what each rank did in the last step, for chrome://tracing")
+      ->option_text("FILE");
   add_tokenizer_option(*generator, options.tokenizer);
   add_scene_options(*generator, options.sprites, options.backgrounds);
   generator

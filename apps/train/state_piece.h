@@ -15,6 +15,14 @@ struct PartOfTensor {
   std::vector<std::pair<int64_t, int64_t>> ranges;  // first, count
 };
 
+/// Where a rank's tensor of a parameter lies in the whole one.
+struct PlaceOfTensor {
+  std::vector<int64_t> shape;  // of the whole
+  PartOfTensor part;
+  bool counts =
+      true;  // false: another rank holds the same, and its values count (in norms) and are saved
+};
+
 /// Values of one tensor of a training's state that a rank holds: begin .. begin + numel of its part of the tensor, flattened. The
 /// pieces of a name on all ranks together are the whole tensor, whatever the mesh.
 struct StatePiece {

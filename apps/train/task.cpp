@@ -47,4 +47,8 @@ double learning_rate(const TaskSchedule& s, int64_t step, double progress) {
          warmup_decay(s.decay, step, s.warmup_steps, progress, s.decay_start, s.final_rate);
 }
 
+std::vector<TaskLoss> Task::train_step(const std::vector<int64_t>&, double) {
+  fail(ErrorKind::kInternal, "a ", kind(), " is not trained as a pipeline");
+}
+
 }  // namespace lexel::train

@@ -3,11 +3,13 @@
 #include <ATen/core/Tensor.h>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 #include "apps/train/batch_share.h"
+#include "apps/train/state_piece.h"
 #include "autoregressive/parallel/mesh.h"
 #include "kernels/parameters.h"
 
@@ -107,6 +109,17 @@ class Task {
   /// asked for it needs nothing here.
   virtual void share_batches(const BatchShare& share) { static_cast<void>(share); }
 
+  /// Where this rank's tensor of a parameter lies in the whole one; none where all ranks hold it whole.
+  virtual std::optional<PlaceOfTensor> place_of(const std::string& name) const {
+    static_cast<void>(name);
+    return std::nullopt;
+  }
+
+  /// Whether train_step() takes the place of loss() and its backward pass: a pipeline runs all passes of a step together.
+  virtual bool pipelined() const { return false; }
+  /// Forward and backward of the batches `numbers`: adds the gradient of the mean of their losses.
+  virtual std::vector<TaskLoss> train_step(const std::vector<int64_t>& numbers, double progress);
+
   /// The loss of batch `number` (step * accumulation + part): samples depend on the seed and this number alone, so that a resumed
   /// run equals an uninterrupted one. Workers may prepare the batches that follow.
   ///
@@ -116,7 +129,8 @@ class Task {
   /// Called with the averaged weights in place where there are any; no gradient.
   virtual TaskEvaluation evaluate(int64_t step) = 0;
 
-  /// Writes the model as it is now (averaged weights in place where there are any).
+  /// Writes the model as it is now (averaged weights in place where there are any). All ranks call it, as a model that lies in parts is
+  /// gathered; `path` is empty on those that do not write.
   virtual void write_model(const std::string& path, const std::string& provenance) = 0;
 
   /// What the provenance says of the data: JSON object with a fingerprint.

@@ -106,6 +106,7 @@ class Runner {
   bool leads() const { return mesh_.world().rank == 0; }  // writes what is written once
   bool together() const { return mesh_.world().size > 1; }
   void follow_clock(const StopOnSignal* stop);
+  NormSum norm() const;
 
   Task& task_;
   const RunOptions options_;
@@ -149,7 +150,7 @@ Runner::Runner(Task& task, const RunOptions& options)
   check_same_run(mesh_, task.recipe(), data_fingerprint_);
   require_gradients(parameters_, true);
   optimizer_ = std::make_unique<Optimizer>(parameters_, optimizer_options(schedule_),
-                                           mesh_.along("data"), norm_over(mesh_));
+                                           mesh_.along("data"), norm());
   if (options.resume) restore();
   if (leads()) {
     log_ = std::make_unique<RunLog>(path("metrics.jsonl"), metrics_bytes_);
@@ -159,8 +160,25 @@ Runner::Runner(Task& task, const RunOptions& options)
   if (other_length_) budget_->change_length(step_);
 }
 
+NormSum Runner::norm() const {
+  NormSum sum = norm_over(mesh_);
+  sum.counts = [this](const std::string& name) {
+    const auto place = task_.place_of(name);
+    return !place || place->counts;
+  };
+  return sum;
+}
+
 std::vector<StatePiece> Runner::state() const {
-  std::vector<StatePiece> all = optimizer_->state();
+  std::vector<StatePiece> all;
+  for (StatePiece& piece : optimizer_->state()) {
+    const auto place = task_.place_of(piece.name.substr(piece.name.find('/') + 1));
+    if (place) {
+      piece.shape = place->shape;
+      piece.part = place->part;
+    }
+    all.push_back(std::move(piece));
+  }
   for (const Parameter& p : parameters_)
     if (!p.trained)
       all.push_back({"weights/" + p.name, p.tensor->sizes().vec(), {}, 0, p.tensor->detach()});
@@ -282,7 +300,23 @@ std::map<std::string, double> Runner::forward_and_backward(double progress) {
   std::map<std::string, double> terms;
   const double share = 1.0 / double(share_.parts());
   optimizer_->zero_gradients();
-  for (int64_t part = 0; part < share_.parts(); ++part) {
+  const auto add = [&](const TaskLoss& pass) {
+    for (const auto& [name, value] : pass.terms) {
+      const double term = value.item<double>();
+      check(std::isfinite(term), ErrorKind::kBadData, "step ", step_ + 1, ": the loss term '", name,
+            "' is not finite");
+      terms[name] += term * share;
+    }
+    terms["loss"] += pass.loss.item<double>() * share;
+  };
+  if (task_.pipelined()) {
+    const Timer timer(since_.forward_s);
+    std::vector<int64_t> numbers;
+    for (int64_t part = 0; part < share_.parts(); ++part)
+      numbers.push_back(share_.number(step_ * share_.parts() + part));
+    for (const TaskLoss& pass : task_.train_step(numbers, progress)) add(pass);
+  }
+  for (int64_t part = 0; part < share_.parts() && !task_.pipelined(); ++part) {
     TaskLoss pass;
     {
       const Timer timer(since_.forward_s);
@@ -293,13 +327,7 @@ std::map<std::string, double> Runner::forward_and_backward(double progress) {
       if (part + 1 == share_.parts()) optimizer_->overlap_next_backward();
       (share_.parts() > 1 ? pass.loss * share : pass.loss).backward();
     }
-    for (const auto& [name, value] : pass.terms) {
-      const double term = value.item<double>();
-      check(std::isfinite(term), ErrorKind::kBadData, "step ", step_ + 1, ": the loss term '", name,
-            "' is not finite");
-      terms[name] += term * share;
-    }
-    terms["loss"] += pass.loss.item<double>() * share;
+    add(pass);
   }
   if (together()) {
     std::vector<double> values;
@@ -408,13 +436,17 @@ void Runner::save() {
                         {"best", best_},
                         {"data_fingerprint", data_fingerprint_},
                         {"optimizer_steps", optimizer_->steps()}};
-  write_checkpoint(path("checkpoint.safetensors"), task_.recipe(), numbers.dump(), state(),
+  std::vector<StatePiece> pieces = state();
+  std::erase_if(pieces, [this](const StatePiece& piece) {  // another rank writes the same
+    const auto place = task_.place_of(piece.name.substr(piece.name.find('/') + 1));
+    return place && !place->counts;
+  });
+  write_checkpoint(path("checkpoint.safetensors"), task_.recipe(), numbers.dump(), pieces,
                    mesh_.world());
 }
 
 void Runner::write_model(const std::string& name) {
-  if (!leads()) return;
-  task_.write_model(path(name),
+  task_.write_model(leads() ? path(name) : "",
                     provenance_of_run({.command = options_.command,
                                        .recipe = task_.recipe(),
                                        .data = data_,

@@ -3,6 +3,7 @@
 #include <ATen/ops/tensor.h>
 #include <chrono>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "kernels/check.h"
 #include "kernels/device.h"
@@ -72,6 +73,20 @@ Agreement agree(parallel::Mesh& mesh, double elapsed_s, bool stop) {
   std::vector<double> values{mesh.world().rank == 0 ? elapsed_s : 0.0, stop ? 1.0 : 0.0};
   sum_over(mesh, values);
   return {values[0], values[1] > 0.0};
+}
+
+void write_trace(const parallel::Mesh& mesh, const std::vector<parallel::TraceEvent>& events,
+                 const std::string& path) {
+  auto own = nlohmann::json::array();
+  for (const parallel::TraceEvent& e : events)
+    own.push_back({e.name, e.category, e.rank, e.lane, e.begin_us, e.end_us});
+  const auto all = parallel::exchange(mesh.world(), "trace", own.dump());
+  if (mesh.world().rank != 0) return;
+  std::vector<parallel::TraceEvent> timeline;
+  for (const std::string& text : all)
+    for (const auto& e : nlohmann::json::parse(text))
+      timeline.push_back({e.at(0), e.at(1), e.at(2), e.at(3), e.at(4), e.at(5)});
+  parallel::write_chrome_trace(path, timeline);
 }
 
 void tell_others_of_failure(const parallel::Mesh& mesh, const std::function<void()>& body) {

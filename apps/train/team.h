@@ -7,6 +7,7 @@
 #include "apps/train/optimizer.h"
 #include "apps/train/task_options.h"
 #include "autoregressive/parallel/mesh.h"
+#include "autoregressive/parallel/trace.h"
 
 namespace lexel::train {
 
@@ -30,6 +31,10 @@ struct Agreement {
   bool stop = false;
 };
 Agreement agree(parallel::Mesh& mesh, double elapsed_s, bool stop);
+
+/// All ranks' events as one timeline, written by the first.
+void write_trace(const parallel::Mesh& mesh, const std::vector<parallel::TraceEvent>& events,
+                 const std::string& path);
 
 /// Runs `body`; what it throws is told to the other ranks before it goes on.
 void tell_others_of_failure(const parallel::Mesh& mesh, const std::function<void()>& body);

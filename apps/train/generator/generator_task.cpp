@@ -56,6 +56,15 @@ GeneratorTask::GeneratorTask(const GeneratorRecipe& recipe, const GeneratorData&
                          uint64_t(recipe.schedule.seed));
   }
   read_held_out();
+  if (options.plan) {
+    check(recipe.pretrain_text_steps == 0, ErrorKind::kUnsupported,
+          "pretrain_text_steps: a model that lies on several ranks is not pre-trained; do it "
+          "first, on one");
+    check(recipe.schedule.optimizer == "adamw" || options.mesh->along("tensor").size() == 1,
+          ErrorKind::kUnsupported,
+          "axis tensor: Adafactor's factors are of whole matrices; set optimizer to adamw");
+    parted_ = std::make_unique<PartedGenerator>(model_, *options.plan, *options.mesh);
+  }
 }
 
 void GeneratorTask::read_held_out() {
@@ -82,6 +91,7 @@ void GeneratorTask::read_held_out() {
 }
 
 ParameterList GeneratorTask::parameters() {
+  if (parted_) return parted_->parameters(model_);
   ParameterList list = ar::parameters(model_);
   if (recipe_.pretrain_text_steps > 0) {
     const ParameterList head = train::parameters(masked_head_, recipe_.model);
@@ -89,6 +99,13 @@ ParameterList GeneratorTask::parameters() {
   }
   return list;
 }
+
+std::optional<PlaceOfTensor> GeneratorTask::place_of(const std::string& name) const {
+  if (!parted_) return std::nullopt;
+  return parted_->place_of(name);
+}
+
+ar::Model GeneratorTask::whole_model() { return parted_ ? parted_->whole(model_) : model_; }
 
 std::string GeneratorTask::recipe() const { return recipe_fields::write(recipe_); }
 
@@ -119,43 +136,75 @@ void GeneratorTask::start_batches(int64_t first) {
                  .cache = options_.cache});
 }
 
-TaskLoss GeneratorTask::loss(int64_t number, double progress) {
+TokenBatch GeneratorTask::next_batch(int64_t number) {
   if (!batches_) start_batches(number);  // the first of this run; the others follow
-  const TokenBatch batch = batches_->next();
-  ar::ForwardOptions options = forward_options();
-  options.dropout = recipe_.dropout;
-  options.seed = uint64_t(recipe_.schedule.seed);
-  options.step = number;
-  options.rematerialize = recipe_.rematerialize;
-  if (number < text_batches()) {
-    MaskedCaptions captions = mask_captions(batch.condition, *data_.text, options.seed, number);
-    captions.condition = on_device(captions.condition);
-    captions.places = captions.places.to(options_.device);
-    captions.pieces = captions.pieces.to(options_.device);
-    const at::Tensor loss = masked_loss(model_, masked_head_, captions, options);
-    return {loss, {{"masked pieces", loss.detach()}}};
+  return batches_->next();
+}
+
+parallel::MicroBatch GeneratorTask::pass_of(int64_t number, double progress,
+                                            const TokenBatch& batch) const {
+  parallel::MicroBatch pass;
+  pass.options = forward_options();
+  pass.options.dropout = recipe_.dropout;
+  pass.options.seed = uint64_t(recipe_.schedule.seed);
+  pass.options.step = number;
+  pass.options.rematerialize = recipe_.rematerialize;
+  if (parted_) pass.options.runner = parted_->runner();
+  if (!batch.tokens.defined()) {  // captions alone
+    pass.lesson.condition = batch.condition;
+    return pass;
   }
   const TokenNoise noise{noise_most_.at(progress), noise_blind_.at(progress)};
   const int64_t first = number * recipe_.schedule.batch;
+  const uint64_t seed = pass.options.seed;
   const at::Tensor seen =
-      noisy_tokens(batch.tokens, recipe_.model.codebook_size, noise, options.seed, first);
-  const ar::Condition read = data_.text
-                                 ? noisy_captions(batch.condition, *data_.text,
-                                                  noise_captions_.at(progress), options.seed, first)
-                                 : batch.condition;
+      noisy_tokens(batch.tokens, recipe_.model.codebook_size, noise, seed, first);
+  const ar::Condition read = data_.text ? noisy_captions(batch.condition, *data_.text,
+                                                         noise_captions_.at(progress), seed, first)
+                                        : batch.condition;
   const int64_t all = batch.tokens.size(1);
   const auto count = std::max<int64_t>(1, std::llround(places_.at(progress) * double(all)));
-  at::Tensor places;
+  pass.lesson.condition = on_device(read);
+  pass.lesson.tokens = batch.tokens.to(options_.device);
+  pass.lesson.seen = seen.to(options_.device);
   if (count < all)
-    places = chosen_places(batch.tokens, count, options.seed, first).to(options_.device);
-  return {ar::token_loss(model_, on_device(read), batch.tokens.to(options_.device), options,
-                         seen.to(options_.device), places),
+    pass.lesson.places = chosen_places(batch.tokens, count, seed, first).to(options_.device);
+  return pass;
+}
+
+TaskLoss GeneratorTask::loss(int64_t number, double progress) {
+  const TokenBatch batch = next_batch(number);
+  const parallel::MicroBatch pass = pass_of(number, progress, batch);
+  if (number < text_batches()) {
+    MaskedCaptions captions =
+        mask_captions(batch.condition, *data_.text, pass.options.seed, number);
+    captions.condition = on_device(captions.condition);
+    captions.places = captions.places.to(options_.device);
+    captions.pieces = captions.pieces.to(options_.device);
+    const at::Tensor loss = masked_loss(model_, masked_head_, captions, pass.options);
+    return {loss, {{"masked pieces", loss.detach()}}};
+  }
+  const ar::Lesson& lesson = pass.lesson;
+  return {ar::token_loss(model_, lesson.condition, lesson.tokens, pass.options, lesson.seen,
+                         lesson.places),
           {}};
+}
+
+std::vector<TaskLoss> GeneratorTask::train_step(const std::vector<int64_t>& numbers,
+                                                double progress) {
+  std::vector<parallel::MicroBatch> passes;
+  for (const int64_t number : numbers)
+    passes.push_back(pass_of(number, progress, next_batch(number)));
+  const at::Tensor losses = parted_->train(model_, passes);
+  std::vector<TaskLoss> result;
+  for (int64_t i = 0; i < losses.size(0); ++i) result.push_back({losses[i], {}});
+  return result;
 }
 
 TaskEvaluation GeneratorTask::evaluate(int64_t) {
   const at::NoGradGuard no_grad;
   write_cache();
+  const ar::Model model = whole_model();
   std::map<std::string, Mean> means;
   Mean overall;
   for (const HeldOut& set : held_out_) {
@@ -163,7 +212,7 @@ TaskEvaluation GeneratorTask::evaluate(int64_t) {
       const size_t end = std::min(begin + kEvaluationBatch, set.samples.size());
       std::vector<Sample> part(set.samples.begin() + begin, set.samples.begin() + end);
       const at::Tensor nll =
-          -ar::token_log_likelihoods(model_, on_device(condition_of(data_, part)),
+          -ar::token_log_likelihoods(model, on_device(condition_of(data_, part)),
                                      tokens_of(data_, part).to(options_.device), forward_options())
                .mean(1)
                .to(at::kCPU, at::kDouble);  // (n)
@@ -179,11 +228,11 @@ TaskEvaluation GeneratorTask::evaluate(int64_t) {
   for (const auto& [name, mean] : means) result.metrics[name] = mean.value();
   const auto scenes = means.find("nll/scenes");
   result.score = -(scenes == means.end() ? overall : scenes->second).value();
-  if (recipe_.samples > 0 && !held_out_.empty()) draw_samples(result);
+  if (recipe_.samples > 0 && !held_out_.empty()) draw_samples(model, result);
   return result;
 }
 
-void GeneratorTask::draw_samples(TaskEvaluation& evaluation) const {
+void GeneratorTask::draw_samples(const ar::Model& model, TaskEvaluation& evaluation) const {
   const std::vector<Sample>& known = held_out_.front().samples;
   const auto count = std::min(size_t(recipe_.samples), known.size());
   const std::vector<Sample> samples(known.begin(), known.begin() + int64_t(count));
@@ -195,7 +244,7 @@ void GeneratorTask::draw_samples(TaskEvaluation& evaluation) const {
   const auto format = options_.stored == ar::Stored::kInt8 ? kernels::WeightFormat::kInt8
                                                            : kernels::WeightFormat::kBFloat16;
   const ar::Generated drawn =
-      ar::generate(ar::pack(model_, format), on_device(condition_of(data_, samples)),
+      ar::generate(ar::pack(model, format), on_device(condition_of(data_, samples)),
                    on_device(condition_of(data_, {Sample()}, {true})),
                    at::arange(int64_t(count), at::kLong), options);
   evaluation.samples = data_.tokenizer->decode(drawn.tokens.cpu());
@@ -208,8 +257,10 @@ void GeneratorTask::draw_samples(TaskEvaluation& evaluation) const {
 }
 
 void GeneratorTask::write_model(const std::string& path, const std::string& provenance) {
+  const ar::Model model = whole_model();
+  if (path.empty()) return;
   const TokenizerInfo& tokenizer = data_.tokenizer->info();
-  const ar::Generator generator{model_, data_.text, tokenizer.codebook_fingerprint, tokenizer.name};
+  const ar::Generator generator{model, data_.text, tokenizer.codebook_fingerprint, tokenizer.name};
   auto whole = nlohmann::ordered_json::parse(provenance);
   if (!options_.from.empty()) whole["from"] = nlohmann::ordered_json::parse(options_.from);
   write_model_file(path,

@@ -3,10 +3,12 @@
 #include <ATen/core/Tensor.h>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "apps/train/generator/batches.h"
+#include "apps/train/generator/parted_generator.h"
 #include "apps/train/generator/recipe.h"
 #include "apps/train/generator/text_pretraining.h"
 #include "apps/train/schedule.h"
@@ -26,6 +28,8 @@ class GeneratorTask : public Task {
     ar::Stored stored = ar::Stored::kInt8;
     std::string
         from;  // provenance (JSON object) of the model that the run started with: becomes part of its own; or empty
+    parallel::Mesh* mesh = nullptr;      // the ranks that train together; null: this one alone
+    std::optional<parallel::Plan> plan;  // how the model lies on them; none: whole on each
   };
 
   /// data     outlives the task; its config is the recipe's model
@@ -38,6 +42,9 @@ class GeneratorTask : public Task {
   std::string kind() const override { return "generator"; }
   std::string recipe() const override;
   const TaskSchedule& schedule() const override { return recipe_.schedule; }
+  std::optional<PlaceOfTensor> place_of(const std::string& name) const override;
+  bool pipelined() const override { return parted_ && parted_->pipelined(); }
+  std::vector<TaskLoss> train_step(const std::vector<int64_t>& numbers, double progress) override;
   ParameterList parameters() override;  // with the head of text pre-training, where there is one
   void share_batches(const BatchShare& share) override { share_ = share; }
   TaskLoss loss(int64_t number, double progress) override;
@@ -45,6 +52,11 @@ class GeneratorTask : public Task {
   void write_model(const std::string& path, const std::string& provenance) override;
   std::string data_provenance() const override;
   double waited_s() const override { return batches_ ? batches_->waited_s() : 0.0; }
+
+  /// What this rank did in the last step, for a timeline; of a pipeline.
+  std::vector<parallel::TraceEvent> trace() const {
+    return parted_ ? parted_->trace() : std::vector<parallel::TraceEvent>();
+  }
 
   /// Writes the cache of tokens, where there is one and it has grown.
   void write_cache();
@@ -57,8 +69,13 @@ class GeneratorTask : public Task {
   };
   void read_held_out();
   /// Draws the first held-out captions, or classes, always with the same seeds.
-  void draw_samples(TaskEvaluation& evaluation) const;
+  void draw_samples(const ar::Model& model, TaskEvaluation& evaluation) const;
   ar::ForwardOptions forward_options() const;
+  /// Batch `number` as it is learnt from: with its noise, on the device.
+  parallel::MicroBatch pass_of(int64_t number, double progress, const TokenBatch& batch) const;
+  TokenBatch next_batch(int64_t number);
+  /// The model to draw and measure with: gathered where it lies in parts.
+  ar::Model whole_model();
   ar::Condition on_device(const ar::Condition& condition) const;
   void start_batches(int64_t first);
   /// Batches that pre-train the text encoder, before those of pictures.
@@ -70,7 +87,8 @@ class GeneratorTask : public Task {
   Curve noise_captions_, noise_most_, noise_blind_, places_;
   const GeneratorData& data_;
   Options options_;
-  ar::Model model_;
+  ar::Model model_;  // or this rank's part of it
+  std::unique_ptr<PartedGenerator> parted_;
   BatchShare share_;
   MaskedHead masked_head_;  // recipe_.pretrain_text_steps > 0
   std::vector<HeldOut> held_out_;

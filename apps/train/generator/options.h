@@ -20,6 +20,10 @@ struct TrainGeneratorOptions {
       from;  // generator whose weights and text tokenizer the run starts with; empty: fresh ones
   std::string cache;    // keeps the tokens of composed scenes in this file; empty: in memory only
   int64_t workers = 1;  // threads that compose and decode
+  std::string plan;  // file of `lexel plan`: how the model lies on the ranks; empty: as --mesh says
+  std::string schedule = "gpipe";  // of a pipeline without a plan: "gpipe", "1f1b", "circular"
+  int64_t rounds = 1;              // of a circular one
+  std::string trace;             // timeline of the last step, JSON of chrome's traces; empty: none
   std::string weights = "int8";  // matrices in the model files: "fp32", "bf16", "int8"
 };
 

@@ -120,6 +120,34 @@ std::string provenance_of_from(const TrainGeneratorOptions& options) {
   return provenance;
 }
 
+/// The plan of --plan; the recipe follows it in how many pictures a pass and a step have.
+std::optional<parallel::Plan> plan_of_file(const TrainGeneratorOptions& options,
+                                           train::GeneratorRecipe& recipe) {
+  if (options.plan.empty()) return std::nullopt;
+  check(options.task.mesh.empty(), ErrorKind::kUsage, "--plan has a mesh: leave --mesh out");
+  parallel::Plan plan = parallel::read_plan(options.plan);
+  parallel::check_plan(plan, recipe.model);
+  const int64_t passes = plan.mesh.length("data") * plan.micro_batches;
+  check(plan.batch % passes == 0, ErrorKind::kUsage, options.plan, ": ", plan.batch,
+        " pictures a step cannot be shared by ", passes, " passes");
+  recipe.schedule.accumulation = passes;
+  recipe.schedule.batch = plan.batch / passes;
+  recipe.rematerialize = recipe.rematerialize || plan.rematerialize;
+  return plan;
+}
+
+/// The plan of --mesh where it has more than the axis data.
+std::optional<parallel::Plan> plan_by_hand(const TrainGeneratorOptions& options,
+                                           const train::GeneratorRecipe& recipe,
+                                           const parallel::Mesh& mesh) {
+  const int64_t data = mesh.shape().length("data");
+  if (mesh.world().size == data) return std::nullopt;
+  const train::TaskSchedule& schedule = recipe.schedule;
+  const train::BatchShare share = train::batch_share(schedule.accumulation, data, 0);
+  return parallel::even_plan(recipe.model, mesh.shape(), schedule.batch * schedule.accumulation,
+                             share.parts(), options.schedule, options.rounds);
+}
+
 }  // namespace
 
 int run_train_generator(const TrainGeneratorOptions& options) {
@@ -130,8 +158,6 @@ int run_train_generator(const TrainGeneratorOptions& options) {
   check(options.workers >= 1 && options.workers <= 256, ErrorKind::kUsage,
         "--workers: expected 1..256, got ", options.workers);
   const at::Device device = resolve_device(options.task.device);
-  parallel::Mesh mesh = train::mesh_of(options.task);
-
   train::GeneratorData data;
   data.tokenizer = load_image_tokenizer(options.tokenizer, options.task.device);
   std::optional<ar::Generator> from;
@@ -156,6 +182,11 @@ int run_train_generator(const TrainGeneratorOptions& options) {
     data.text = text_of(options, recipe, data.sources);
   }
   data.config = recipe.model;
+  std::optional<parallel::Plan> plan = plan_of_file(options, recipe);
+  cli::TrainTaskOptions placed = options.task;
+  if (plan) placed.mesh = parallel::to_text(plan->mesh);
+  parallel::Mesh mesh = train::mesh_of(placed);
+  if (!plan) plan = plan_by_hand(options, recipe, mesh);
 
   at::Tensor codes;
   if (recipe.start == "codes") {
@@ -166,12 +197,15 @@ int run_train_generator(const TrainGeneratorOptions& options) {
                              .workers = options.workers,
                              .cache = options.cache,
                              .stored = stored,
-                             .from = provenance_of_from(options)},
+                             .from = provenance_of_from(options),
+                             .mesh = &mesh,
+                             .plan = plan},
                             codes, from ? &from->model : nullptr);
   train::RunOptions run = train::run_options(options.task);
   run.mesh = &mesh;
   run_task(task, run);
   task.write_cache();
+  if (!options.trace.empty()) train::write_trace(mesh, task.trace(), options.trace);
   return 0;
 }
 

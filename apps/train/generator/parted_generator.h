@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "apps/train/state_piece.h"
+#include "autoregressive/model.h"
+#include "autoregressive/parallel/mesh.h"
+#include "autoregressive/parallel/pipeline.h"
+#include "autoregressive/parallel/plan.h"
+#include "autoregressive/parallel/sharded_runner.h"
+
+namespace lexel::train {
+
+/// A generator of which each rank holds a part, as a plan says: blocks along the axis "pipeline", heads, hidden units and rows of tables along
+/// "tensor". What the training's other code needs to know of it.
+class PartedGenerator {
+ public:
+  /// Cuts `model`, which is whole on every rank, down to this rank's part.
+  ///
+  /// mesh     of the plan's shape; outlives this object
+  /// throws   Error(kUsage) as parallel::check_plan
+  PartedGenerator(ar::Model& model, const parallel::Plan& plan, parallel::Mesh& mesh);
+
+  /// This rank's parameters, with the shapes of its parts.
+  ParameterList parameters(ar::Model& model) const;
+
+  /// The shape of the whole parameter, and where this rank's part lies in it.
+  PlaceOfTensor place_of(const std::string& name) const;
+
+  bool pipelined() const { return pipeline_ != nullptr; }
+  /// Computes layers over the axis "tensor"; null where one rank does.
+  const ar::LayerRunner* runner() const { return runner_.get(); }
+
+  /// Forward and backward of a step's passes. Returns their losses.
+  at::Tensor train(const ar::Model& model, const std::vector<parallel::MicroBatch>& passes);
+
+  /// The whole model, on every rank; all ranks call.
+  ar::Model whole(const ar::Model& model);
+
+  /// What this rank did in the last train(), for a timeline.
+  std::vector<parallel::TraceEvent> trace() const;
+
+ private:
+  parallel::Plan plan_;
+  parallel::Mesh& mesh_;
+  ar::Config config_;
+  parallel::Sharding sharding_;
+  std::vector<std::string> names_;  // of this rank's parameters
+  std::unique_ptr<parallel::ShardedRunner> runner_;
+  std::unique_ptr<parallel::Pipeline> pipeline_;
+};
+
+}  // namespace lexel::train

@@ -32,11 +32,13 @@ void check_cache_dtype(at::ScalarType cache) {
             "expected a cache of float32, bfloat16 or int8, got ", cache);
 }
 
-/// Bytes of a cache of one block with room for `capacity` keys.
-int64_t cache_bytes(const Config& config, int64_t rows, int64_t capacity, at::ScalarType cache) {
-  const int64_t scales = cache == at::kChar ? config.heads * 4 : 0;
+/// Bytes of a rank's heads in a cache of one block with room for `capacity` keys.
+int64_t cache_bytes(const Config& config, int64_t rows, int64_t capacity, at::ScalarType cache,
+                    int64_t ranks) {
+  const int64_t heads = (config.heads + ranks - 1) / ranks, head = config.width / config.heads;
+  const int64_t scale = cache == at::kChar ? 4 : 0;
   const int64_t number = cache == at::kFloat ? 4 : cache == at::kBFloat16 ? 2 : 1;
-  return 2 * rows * capacity * (config.width * number + scales);
+  return 2 * rows * capacity * heads * (head * number + scale);
 }
 
 void check_ids(const at::Tensor& ids, int64_t rows, int64_t most, const at::Tensor& like,
@@ -58,10 +60,10 @@ void check_ids(const at::Tensor& ids, int64_t rows, int64_t most, const at::Tens
 
 }  // namespace
 
-int64_t Decoder::bytes(const Config& config, int64_t rows, at::ScalarType cache) {
+int64_t Decoder::bytes(const Config& config, int64_t rows, at::ScalarType cache, int64_t ranks) {
   check_cache_dtype(cache);
   const int64_t text =
-      config.text_depth > 0 ? cache_bytes(config, rows, config.max_text_tokens, cache) : 0;
+      config.text_depth > 0 ? cache_bytes(config, rows, config.max_text_tokens, cache, ranks) : 0;
   // Of a step: logits, and what a block holds at once, for as many rows as a step may have.
   const int64_t step = 4 * (2 * rows * config.codebook_size +
                             kMaxRows * (8 * config.width + 2 * widest_hidden(config)));
@@ -71,8 +73,8 @@ int64_t Decoder::bytes(const Config& config, int64_t rows, at::ScalarType cache)
                                     ((2 * config.depth + 2) * rows * config.width +
                                      8 * config.width + 2 * widest_hidden(config))
                               : 0;
-  return config.depth * (cache_bytes(config, rows, num_tokens(config), cache) + text) + step +
-         encoded + 8 * rows * places(config);
+  return config.depth * (cache_bytes(config, rows, num_tokens(config), cache, ranks) + text) +
+         step + encoded + 8 * rows * places(config);
 }
 
 Decoder::Decoder(const PackedModel& model, int64_t rows, at::ScalarType cache)
@@ -81,7 +83,8 @@ Decoder::Decoder(const PackedModel& model, int64_t rows, at::ScalarType cache)
             rows);
   const Config& config = model.model.config;
   const at::Tensor& like = model.positions;
-  const int64_t needed = bytes(config, rows, cache);
+  const int64_t ranks = model.share.ranks, heads = model.share.own(config.heads);
+  const int64_t needed = bytes(config, rows, cache, ranks);
   if (like.is_cpu()) {
     const int64_t available = kernels::available_memory_bytes();
     check(needed <= available, ErrorKind::kUnsupported, "drawing ", rows, " rows of ",
@@ -91,11 +94,11 @@ Decoder::Decoder(const PackedModel& model, int64_t rows, at::ScalarType cache)
   const int64_t head = config.width / config.heads;
   try {
     for (int64_t i = 0; i < config.depth; ++i) {
-      self_.push_back(kernels::make_kv_cache(rows, config.heads, num_tokens(config), head, cache,
-                                             like.device()));
+      self_.push_back(
+          kernels::make_kv_cache(rows, heads, num_tokens(config), head, cache, like.device()));
       if (config.text_depth == 0) continue;
-      cross_.push_back(kernels::make_kv_cache(rows, config.heads, config.max_text_tokens, head,
-                                              cache, like.device()));
+      cross_.push_back(
+          kernels::make_kv_cache(rows, heads, config.max_text_tokens, head, cache, like.device()));
     }
   } catch (const c10::OutOfMemoryError&) {
     fail(ErrorKind::kUnsupported, "drawing ", rows, " rows of ", num_tokens(config),
@@ -143,7 +146,8 @@ void Decoder::fill_text(const Condition& condition) {
   const int64_t longest = *std::max_element(length, length + rows_);
   for (size_t i = 0; i < cross_.size(); ++i) {
     const at::Tensor kv = at::zeros(  // past a row's length nothing is read
-        {longest, rows_, 2, config.heads, config.width / config.heads}, like.options());
+        {longest, rows_, 2, model_.share.own(config.heads), config.width / config.heads},
+        like.options());
     for (int64_t row = 0; row < rows_; ++row) {
       const at::Tensor& source = (*of_row[static_cast<size_t>(row)])[i];
       kv.slice(0, 0, source.size(0)).select(1, row).copy_(source);
@@ -206,21 +210,25 @@ at::Tensor Decoder::run_blocks(const at::Tensor& x, const kernels::DecodeRows& r
     size_t end = begin;  // blocks up to the next whose feed-forward layer is not the kernel's
     while (end < blocks.size() && model_.feed_forward[end].up.empty()) ++end;
     end = std::min(end + 1, blocks.size());
-    if (begin == 0 && end == blocks.size()) {
+    const bool is_all = begin == 0 && end == blocks.size();
+    const auto part = [&](const auto& all) {  // shares its tensors
+      using Vector = std::decay_t<decltype(all)>;
+      const auto at = [&](size_t i) { return all.begin() + static_cast<int64_t>(i); };
+      return all.empty() ? Vector() : Vector(at(begin), at(end));
+    };
+    if (is_all && model_.share.ranks == 1) {
       y = kernels::decode_blocks(y, blocks, self_, cross_, rows);
     } else {
-      const auto part = [&](const auto& all) {  // shares its tensors
-        using Vector = std::decay_t<decltype(all)>;
-        const auto at = [&](size_t i) { return all.begin() + static_cast<int64_t>(i); };
-        return all.empty() ? Vector() : Vector(at(begin), at(end));
-      };
       std::vector<kernels::KvCache> self = part(self_);
-      y = kernels::decode_blocks(y, part(blocks), self, part(cross_), rows);
+      y = model_.share.ranks == 1
+              ? kernels::decode_blocks(y, part(blocks), self, part(cross_), rows)
+              : kernels::decode_blocks_by_parts(y, part(blocks), self, part(cross_), rows,
+                                                model_.share);
     }
     const PackedFeedForward& last = model_.feed_forward[end - 1];
     if (!last.up.empty()) {
       const at::Tensor tasks = tasks_.defined() ? tasks_.repeat({x.size(0)}) : tasks_;
-      y = add_feed_forward(last, y.flatten(0, 1), tasks).view(x.sizes());
+      y = add_feed_forward(last, y.flatten(0, 1), tasks, model_.share).view(x.sizes());
     }
     begin = end;
   }
@@ -242,7 +250,8 @@ at::Tensor Decoder::run(const at::Tensor& x) {
     position_ += count;
   }
   const LayerNorm& norm = model_.model.decoder_norm;
-  return apply_packed(model_.softmax, last, {norm.weight, norm.bias});
+  return apply_packed(model_.softmax, last, {norm.weight, norm.bias}, kernels::Activation::kNone,
+                      {}, model_.share, model_.model.config.codebook_size);
 }
 
 }  // namespace lexel::ar

@@ -23,8 +23,8 @@ class Decoder {
 
   static constexpr int64_t kMaxRows = 16;
 
-  /// Bytes that a decoder of so many rows takes: caches and working memory.
-  static int64_t bytes(const Config& config, int64_t rows, at::ScalarType cache);
+  /// Bytes that a decoder of so many rows takes: caches and working memory, of each of `ranks` that share the heads.
+  static int64_t bytes(const Config& config, int64_t rows, at::ScalarType cache, int64_t ranks = 1);
 
   /// Encodes the condition, fills the cross-attention's caches, and feeds the given first tokens. May be called again, for
   /// other pictures. Each caption is encoded alone and without its padding, so that its neighbours do not matter.

@@ -209,16 +209,20 @@ void check_given(const at::Tensor& given, const Config& config, const at::Tensor
             config.codebook_size - 1, ", got ", least < -1 ? least : most);
 }
 
-/// Pictures of a group: as many as the decoder takes and memory has room for.
+/// Pictures of a group: as many as the decoder takes and the memory of each rank has room for.
 int64_t group_size(const PackedModel& model, const GenerateOptions& options, bool guided,
                    int64_t batch) {
   const int64_t rows = guided ? 2 : 1;  // of a picture
   int64_t size = std::min(batch, Decoder::kMaxRows / rows);
   const int64_t available = kernels::available_memory_bytes();
-  while (size > 1 && Decoder::bytes(model.model.config, rows * size, options.cache) > available) {
+  const int64_t ranks = model.share.ranks;
+  while (size > 1 &&
+         Decoder::bytes(model.model.config, rows * size, options.cache, ranks) > available) {
     size = (size + 1) / 2;
   }
-  return size;
+  if (ranks == 1) return size;
+  const at::Tensor sizes = at::full({1, 1}, size, model.positions.options());
+  return model.share.whole(sizes, ranks).min().item<int64_t>();  // all draw the same groups
 }
 
 }  // namespace

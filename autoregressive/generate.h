@@ -41,6 +41,8 @@ using TokenCallback = std::function<bool(int64_t done, const at::Tensor& tokens)
 
 /// Draws B pictures, in groups that fit the decoder and memory (with guidance a picture takes two rows).
 ///
+/// model          with several ranks all call with the same arguments, and draw the tokens of one rank, bit for bit; their callbacks
+///                say the same
 /// condition      B rows
 /// unconditional  1 row, for guidance (the empty caption or "no class"); ignored where guidance is 1
 /// pictures       (B) int64 >= 0: number of each picture, for its random stream

@@ -16,7 +16,7 @@ at::Tensor LayerRunner::enter(const at::Tensor& x, const std::string&) const { r
 
 at::Tensor LayerRunner::leave(const at::Tensor& x, const std::string&, int64_t) const { return x; }
 
-at::Tensor LayerRunner::whole(const at::Tensor& x, int64_t) const { return x; }
+at::Tensor LayerRunner::whole(const at::Tensor& x, const std::string&, int64_t) const { return x; }
 
 at::Tensor LayerRunner::norm(const LayerNorm& layer, const std::string&, const at::Tensor& x,
                              at::ScalarType compute) const {

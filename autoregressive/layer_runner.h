@@ -24,15 +24,15 @@ class LayerRunner {
   virtual at::Tensor embedding(const at::Tensor& table, const std::string& name,
                                const at::Tensor& ids) const;
 
-  /// From a whole (B, N, D), equal on all ranks, to the stream of a stack ("encoder", "decoder").
+  /// From a whole (B, N, D), equal on all ranks, to the stream of a stack (a name that begins with "encoder" or "decoder").
   virtual at::Tensor enter(const at::Tensor& x, const std::string& stack) const;
 
   /// From a stack's normed stream to the whole (B, tokens, D) that linear() of other layers reads (the encoder's output, which
   /// all cross-attentions read: their kv is not gathered again).
   virtual at::Tensor leave(const at::Tensor& x, const std::string& stack, int64_t tokens) const;
 
-  /// From a stream to the whole (B, tokens, D), equal on all ranks; without gradient.
-  virtual at::Tensor whole(const at::Tensor& x, int64_t tokens) const;
+  /// From a stack's stream to the whole (B, tokens, D), for work that all ranks do alike; enter() leads back.
+  virtual at::Tensor whole(const at::Tensor& x, const std::string& stack, int64_t tokens) const;
 
   /// Layer norm of the stream, in `compute`.
   virtual at::Tensor norm(const LayerNorm& layer, const std::string& name, const at::Tensor& x,

@@ -184,7 +184,7 @@ at::Tensor features(const Model& model, const Condition& condition, const at::Te
   check_arg(block >= 0 && block < model.config.depth, "ar::features", "expected a block in 0 to ",
             model.config.depth - 1, ", got ", block);
   const auto x = decoded(model, {condition, tokens, {}, {}}, block + 1, options);
-  return runner_of(options).whole(x, tokens.size(1));
+  return runner_of(options).whole(x, "decoder", tokens.size(1));
 }
 
 at::Tensor token_loss(const Model& model, const Condition& condition, const at::Tensor& tokens,

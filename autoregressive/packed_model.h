@@ -32,6 +32,8 @@ struct PackedModel {
       feed_forward;  // by block of the encoder and the decoder
   kernels::DecodeLinear softmax;
   at::Tensor positions;  // (N, D): row_positions + column_positions of each token
+  kernels::DecodeShare
+      share;  // with several ranks: matrices hold its rows, by head where they have heads
 };
 
 /// Packs matrix after matrix and releases each, so that memory never holds both models.

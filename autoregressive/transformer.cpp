@@ -87,8 +87,9 @@ struct Sublayers {
   at::Tensor feed_forward(const FeedForward& layer, const at::Tensor& x) const {
     const auto in = norm(layer.norm, ".feed_forward.norm", x);
     if (layer.experts.up.defined()) {
-      const auto y =
-          run_experts(layer.experts, name + ".feed_forward", config, inputs, in, options);
+      const auto y = runner.enter(run_experts(layer.experts, name + ".feed_forward", config, inputs,
+                                              runner.whole(in, name, tokens), options),
+                                  name);
       return x + drop(y, ".feed_forward.residual");
     }
     const auto up = linear(layer.up, ".feed_forward.up", in);

@@ -3,6 +3,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
 
 #include "kernels/check.h"
@@ -34,13 +35,14 @@ void check_linear(const DecodeLinear& linear, int64_t outputs, int64_t inputs, c
 /// What the parts cannot see: that sizes agree between them.
 void check_arguments(const at::Tensor& x, const std::vector<DecodeBlock>& blocks,
                      const std::vector<KvCache>& self, const std::vector<KvCache>& cross,
-                     const DecodeRows& rows) {
+                     const DecodeRows& rows, const DecodeShare& share = {}) {
   const char* const name = "decode_blocks";
   check_arg(x.defined() && rows.positions.defined(), name,
             "expected x and positions, got an undefined tensor");
   check_arg(x.scalar_type() == at::kFloat && x.dim() == 3 && x.is_contiguous(), name,
             "expected contiguous float32 x (n, B, D), got ", x.scalar_type(), " ", x.sizes());
   const int64_t steps = x.size(0), batch = x.size(1), width = x.size(2);
+  const int64_t own = share.own(width);
   check_arg(steps * batch <= kMaxRows, name, "expected at most ", kMaxRows, " rows, got ", steps,
             " of ", batch);
   check_arg(self.size() == blocks.size(), name, "expected a cache for each of ", blocks.size(),
@@ -52,23 +54,26 @@ void check_arguments(const at::Tensor& x, const std::vector<DecodeBlock>& blocks
             positions.scalar_type(), " ", positions.sizes());
   for (size_t i = 0; i < blocks.size(); ++i) {
     const DecodeBlock& block = blocks[i];
-    check_arg(self[i].keys.defined() && self[i].keys.dim() == 4 &&
-                  self[i].keys.size(1) * self[i].keys.size(3) == width,
-              name, "expected a cache whose heads fill width ", width, " in block ", i);
+    check_arg(self[i].keys.defined() && self[i].keys.dim() == 4, name,
+              "expected a cache (B, H, T, d) in block ", i);
+    const int64_t head = self[i].keys.size(3), heads = share.own(width / head) * head;
+    check_arg(width % head == 0 && self[i].keys.size(1) * head == heads, name,
+              "expected a cache whose heads fill width ", heads, " in block ", i);
     check_arg(block.activation <= Activation::kRelu, name, "expected no gated activation");
-    check_linear(block.qkv, 3 * width, width, "qkv");
-    if (has(block.out)) check_linear(block.out, width, width, "out");
+    check_linear(block.qkv, 3 * heads, width, "qkv");
+    if (has(block.out)) check_linear(block.out, own, width, "out");
     if (has(block.up)) {
-      check_linear(block.up, block.up.weight.outputs, width, "up");
-      check_linear(block.down, width, block.up.weight.outputs, "down");
+      const int64_t hidden = block.down.weight.inputs;
+      check_linear(block.up, share.own(hidden), width, "up");
+      check_linear(block.down, own, hidden, "down");
     }
     if (!has(block.cross_q)) continue;
-    check_linear(block.cross_q, width, width, "cross_q");
-    check_linear(block.cross_out, width, width, "cross_out");
-    check_arg(i < cross.size() && cross[i].keys.defined() && cross[i].keys.dim() == 4 &&
-                  cross[i].keys.size(1) * cross[i].keys.size(3) == width,
-              name, "expected a cross-attention cache whose heads fill width ", width, " in block ",
-              i);
+    check_linear(block.cross_q, heads, width, "cross_q");
+    check_linear(block.cross_out, own, width, "cross_out");
+    check_arg(
+        i < cross.size() && cross[i].keys.defined() && cross[i].keys.dim() == 4 &&
+            cross[i].keys.size(1) * cross[i].keys.size(3) == heads && cross[i].keys.size(3) == head,
+        name, "expected a cross-attention cache whose heads fill width ", heads, " in block ", i);
   }
 }
 
@@ -156,12 +161,12 @@ LinearDecodeOptions options_of(const DecodeNorm& norm, const DecodeLinear& linea
 
 /// x (R, D) += out(y), or y itself.
 at::Tensor add_heads(const at::Tensor& x, const at::Tensor& y, const DecodeLinear& out,
-                     const Parts& parts) {
+                     const Parts& parts, const DecodeShare& share) {
   if (!has(out)) return x.add(y);
   LinearDecodeOptions options;
   options.bias = out.bias;
-  options.residual = x;
-  return parts.linear(y, out.weight, options);
+  options.residual = share.own(x);
+  return share.whole(parts.linear(y, out.weight, options), x.size(1));
 }
 
 /// Queries (n, B, H, d), those of one step at a time.
@@ -178,8 +183,8 @@ at::Tensor attend_steps(const at::Tensor& q, const KvCache& cache,
 
 at::Tensor compose(const at::Tensor& input, const std::vector<DecodeBlock>& blocks,
                    std::vector<KvCache>& self, const std::vector<KvCache>& cross,
-                   const DecodeRows& rows, const Parts& parts) {
-  check_arguments(input, blocks, self, cross, rows);
+                   const DecodeRows& rows, const Parts& parts, const DecodeShare& share = {}) {
+  check_arguments(input, blocks, self, cross, rows, share);
   const at::NoGradGuard no_grad;
   const int64_t steps = input.size(0), batch = input.size(1), width = input.size(2);
   const int64_t num_rows = steps * batch;
@@ -190,29 +195,34 @@ at::Tensor compose(const at::Tensor& input, const std::vector<DecodeBlock>& bloc
   at::Tensor x = input.view({num_rows, width});
   for (size_t i = 0; i < blocks.size(); ++i) {
     const DecodeBlock& block = blocks[i];
-    const int64_t heads = self[i].keys.size(1);
+    const int64_t heads = self[i].keys.size(1), head = self[i].keys.size(3);  // own heads
+    const auto all_heads = [&](const at::Tensor& heard) {
+      return share.whole(heard.view({num_rows, heads * head}), width / head, head);
+    };
     const at::Tensor qkv =
         parts
             .linear(x, block.qkv.weight, options_of(block.self_norm, block.qkv, block.norm_epsilon))
-            .view({steps, batch, 3, heads, width / heads});
+            .view({steps, batch, 3, heads, head});
     for (int64_t j = 0; j < steps; ++j) {
       append_(self[i], qkv[j].select(1, 1), qkv[j].select(1, 2), rows.positions[j]);
     }
     at::Tensor heard = attend_steps(qkv.select(2, 0), self[i], lengths, block.mask, parts);
-    x = add_heads(x, heard.view({num_rows, width}), block.out, parts);
+    x = add_heads(x, all_heads(heard), block.out, parts, share);
     if (has(block.cross_q)) {
       const at::Tensor q =
           parts
               .linear(x, block.cross_q.weight,
                       options_of(block.cross_norm, block.cross_q, block.norm_epsilon))
-              .view({steps, batch, heads, width / heads});
+              .view({steps, batch, heads, head});
       heard = attend_steps(q, cross[i], text_lengths, AttentionMask::full(), parts);
-      x = add_heads(x, heard.view({num_rows, width}), block.cross_out, parts);
+      x = add_heads(x, all_heads(heard), block.cross_out, parts, share);
     }
     if (!has(block.up)) continue;
     LinearDecodeOptions up = options_of(block.feed_forward_norm, block.up, block.norm_epsilon);
     up.activation = block.activation;
-    x = add_heads(x, parts.linear(x, block.up.weight, up), block.down, parts);
+    const at::Tensor hidden =
+        share.whole(parts.linear(x, block.up.weight, up), block.down.weight.inputs);
+    x = add_heads(x, hidden, block.down, parts, share);
   }
   return x.view({steps, batch, width});
 }
@@ -272,6 +282,21 @@ cpu::BlockProblem pointers_of(const DecodeBlock& block, const KvCache& self, con
 
 }  // namespace
 
+at::Tensor DecodeShare::own(const at::Tensor& x) const {
+  return x.narrow(1, first(x.size(1)), own(x.size(1))).contiguous();
+}
+
+at::Tensor DecodeShare::whole(const at::Tensor& part, int64_t units, int64_t unit) const {
+  if (ranks == 1) return part;
+  if (units % ranks == 0) return gather(part);
+  const int64_t most = (units + ranks - 1) / ranks * unit;  // columns of the largest part
+  const at::Tensor all = gather(at::constant_pad_nd(part, {0, most - part.size(1)}));
+  std::vector<at::Tensor> parts;
+  for (int64_t r = 0; r < ranks; ++r)
+    parts.push_back(all.narrow(1, r * most, DecodeShare{r, ranks, {}}.own(units) * unit));
+  return at::cat(parts, 1);
+}
+
 at::Tensor decode_blocks(const at::Tensor& x, const std::vector<DecodeBlock>& blocks,
                          std::vector<KvCache>& self, const std::vector<KvCache>& cross,
                          const DecodeRows& rows) {
@@ -303,8 +328,8 @@ at::Tensor decode_blocks(const at::Tensor& x, const std::vector<DecodeBlock>& bl
 
 at::Tensor decode_blocks_by_parts(const at::Tensor& x, const std::vector<DecodeBlock>& blocks,
                                   std::vector<KvCache>& self, const std::vector<KvCache>& cross,
-                                  const DecodeRows& rows) {
-  return compose(x, blocks, self, cross, rows, {linear_decode, decode_attention});
+                                  const DecodeRows& rows, const DecodeShare& share) {
+  return compose(x, blocks, self, cross, rows, {linear_decode, decode_attention}, share);
 }
 
 at::Tensor decode_blocks_reference(const at::Tensor& x, const std::vector<DecodeBlock>& blocks,

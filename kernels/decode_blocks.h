@@ -1,6 +1,8 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "kernels/attention_mask.h"
@@ -35,6 +37,22 @@ struct DecodeBlock {
   double norm_epsilon = 1e-5;
 };
 
+/// The share of a decoder that one of several processes computes: of qkv, cross_q and the caches some heads, of the other
+/// matrices some rows. Of `count` of them rank r has those from r count / ranks on, rounded down. As every output is still
+/// summed by one process over all inputs, results are the bits of the whole.
+struct DecodeShare {
+  int64_t rank = 0, ranks = 1;
+  /// Puts the parts (R, c) of all ranks, of one size, beside each other: (R, ranks c). All ranks call in the same order.
+  std::function<at::Tensor(const at::Tensor& part)> gather;
+
+  int64_t first(int64_t count) const { return rank * count / ranks; }
+  int64_t own(int64_t count) const { return (rank + 1) * count / ranks - first(count); }
+  /// The own columns of x (R, C), contiguous.
+  at::Tensor own(const at::Tensor& x) const;
+  /// x (R, units * unit) from the own units' columns.
+  at::Tensor whole(const at::Tensor& part, int64_t units, int64_t unit = 1) const;
+};
+
 /// Where the rows of decode_blocks stand.
 struct DecodeRows {
   at::Tensor positions;     // (n, B) int64, each in 0..T-1, rising by one along n
@@ -58,9 +76,13 @@ at::Tensor decode_blocks(const at::Tensor& x, const std::vector<DecodeBlock>& bl
 
 /// The same by linear_decode, append_ and decode_attention, a call each: what runs on CUDA, and on the CPU the bits of
 /// decode_blocks.
+///
+/// share    with several ranks: blocks and caches hold this rank's share; x and the result are whole. Six gathers a block with
+///          cross-attention, four without (one fewer without `out`)
+/// throws   as decode_blocks; what `gather` throws
 at::Tensor decode_blocks_by_parts(const at::Tensor& x, const std::vector<DecodeBlock>& blocks,
                                   std::vector<KvCache>& self, const std::vector<KvCache>& cross,
-                                  const DecodeRows& rows);
+                                  const DecodeRows& rows, const DecodeShare& share = {});
 
 /// The meaning of decode_blocks: linear_decode_reference and decode_attention_reference; same arguments and results.
 at::Tensor decode_blocks_reference(const at::Tensor& x, const std::vector<DecodeBlock>& blocks,

@@ -4,6 +4,7 @@
 #include <optional>
 #include <sstream>
 
+#include "autoregressive/expert_layer.h"
 #include "autoregressive/model.h"
 #include "kernels/check.h"
 
@@ -39,12 +40,13 @@ std::optional<std::pair<size_t, Dim>> ruled(const std::string& name, const ar::C
   const bool is_bias = ends_with(name, ".bias");
   const Dim heads{ends_with(sublayer, ".cross") ? "cross.heads" : sublayer + ".heads", "heads",
                   config.heads};
-  const Dim hidden{sublayer + ".hidden", "hidden units", config.hidden};
-  if (ends_with(sublayer, ".feed_forward.experts")) {
+  // Experts of one task side by side are one dense layer.
+  const bool is_sparse = name.find(".feed_forward.") != std::string::npos &&
+                         ar::has_experts(config, ar::block_number(name));
+  const Dim hidden{sublayer + ".hidden", "hidden units",
+                   is_sparse ? config.experts * config.hidden : config.hidden};
+  if (ends_with(sublayer, ".experts"))
     return {{0, {sublayer, "experts", config.experts, false, "expert"}}};
-  }
-  // The rows of gates and values of a GLU would have to be split alike.
-  if (config.activation == "geglu" && ends_with(sublayer, ".feed_forward")) return {};
   for (const char* rows : {".attention.qkv", ".cross.q", ".cross.kv"})
     if (ends_with(layer, rows)) return {{0, heads}};
   if (ends_with(layer, ".feed_forward.up")) return {{0, hidden}};
@@ -179,15 +181,11 @@ Sharding propagate(const ar::Config& config, const std::vector<Annotation>& anno
           " fits no weight or activation of the model");
   Sharding sharding;
   sharding.mesh = mesh;
-  for (const Tensor& tensor : tensors)
+  for (const Tensor& tensor : tensors) {
     (tensor.is_weight ? sharding.weights : sharding.activations)
         .emplace(tensor.name, placement_of(tensor, decisions));
-  for (const char* const stream : {"encoder.stream", "decoder.stream"}) {
-    const auto found = sharding.activations.find(stream);
-    check(config.experts == 0 || config.routing == "static" ||
-              found == sharding.activations.end() || !found->second.split,
-          ErrorKind::kUsage, "annotations: axis tensor: ", stream,
-          " would split the tokens that compete for experts");
+    if (tensor.is_weight)
+      sharding.stacks.emplace(tensor.name, stacked_matrices(config, tensor.name));
   }
   return sharding;
 }
@@ -219,9 +217,13 @@ std::vector<Annotation> fully_partitioned_annotations(const ar::Config& config) 
   return annotations;
 }
 
-int64_t stacked_matrices(const std::string& weight) {
-  if (weight.ends_with(".qkv.weight") || weight.ends_with(".qkv.bias")) return 3;
-  return weight.ends_with(".kv.weight") || weight.ends_with(".kv.bias") ? 2 : 1;
+int64_t stacked_matrices(const ar::Config& config, const std::string& weight) {
+  const std::string layer = weight.substr(0, std::min(weight.rfind('.'), weight.size()));
+  if (layer.ends_with(".attention.qkv")) return 3;
+  if (layer.ends_with(".cross.kv")) return 2;
+  const bool is_gated = layer.ends_with(".feed_forward.up") && config.activation == "geglu" &&
+                        !ar::has_experts(config, ar::block_number(layer));
+  return is_gated ? 2 : 1;
 }
 
 std::string to_text(const Placement& placement) {

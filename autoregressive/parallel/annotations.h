@@ -16,6 +16,7 @@ struct Sharding {
   MeshShape mesh;
   std::map<std::string, Placement> weights;      // all of ar::parameters()
   std::map<std::string, Placement> activations;  // see propagate()
+  std::map<std::string, int64_t> stacks;         // stacked_matrices() of all weights
 
   /// throws   Error(kUsage) on a name that the model does not have
   const Placement& weight(const std::string& name) const;
@@ -30,7 +31,7 @@ struct Sharding {
 ///
 /// annotations  of weights, and of these activations: "encoder.stream", "decoder.stream" (B, N, D), the residual streams, of
 ///              which tokens may be split (dimension 1); "<block>.attention.heads", "<block>.feed_forward.hidden" (B, N, width)
-///              in dimension 2; "cross.heads", which all blocks share, as all read one text; "logits" (B, N, K).
+///              in dimension 2 (experts lie on the axis "expert", their matrices' rows by expert); "cross.heads", which all blocks share, as all read one text; "logits" (B, N, K).
 ///              Of a tensor the first that fits holds
 /// throws       Error(kUsage) naming tensor and axis: annotations that contradict each other, a dimension that cannot be split
 ///              (the stream's width), heads, hidden units or rows that do not divide, an annotation that fits nothing
@@ -47,8 +48,9 @@ Sharding sharding_of(const ar::Config& config, const Plan& plan);
 std::vector<Annotation> megatron_annotations(const ar::Config& config);
 std::vector<Annotation> fully_partitioned_annotations(const ar::Config& config);
 
-/// Matrices that lie behind each other in the rows of a weight: 3 of qkv, 2 of kv, else 1. Each is split by itself.
-int64_t stacked_matrices(const std::string& weight);
+/// Matrices that lie behind each other in the rows of a weight: 3 of qkv, 2 of kv and of a gated layer's up, else 1. Each is
+/// split by itself.
+int64_t stacked_matrices(const ar::Config& config, const std::string& weight);
 
 std::string to_text(const Placement& placement);  // "replicate", "split(0,tensor)"
 

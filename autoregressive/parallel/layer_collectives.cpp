@@ -88,7 +88,13 @@ struct Walk {
       output(name + ".cross.out", stack);
     }
     norm(name + ".feed_forward.norm", stack);
-    if (is_sparse) return;  // experts: expert_parallel.h
+    if (is_sparse) {  // experts: expert_parallel.h has those of their own axis
+      const std::string layer = name + ".feed_forward.experts";
+      input(layer, stack, /*is_layer_split=*/false);
+      if (parts(stack))
+        add(layer, "all_gather", true, rows_of(stack), true, config.width, Type::kResidual);
+      return;
+    }
     input(name + ".feed_forward.up", stack, is_split(name + ".feed_forward.up.weight"));
     output(name + ".feed_forward.down", stack);
   }

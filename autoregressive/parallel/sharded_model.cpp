@@ -23,7 +23,7 @@ at::Tensor cut(const at::Tensor& weight, const std::string& name, const Sharding
   const Placement& placement = sharding.weight(name);
   if (!placement.split) return weight;
   const int64_t ranks = sharding.mesh.length(placement.axis), dim = placement.dim;
-  const int64_t matrices = dim == 0 ? stacked_matrices(name) : 1;
+  const int64_t matrices = dim == 0 ? sharding.stacks.at(name) : 1;
   check_arg(dim < weight.dim() && weight.size(dim) % (matrices * ranks) == 0, "parallel::cut",
             "axis ", placement.axis, ": ", name, " of ", weight.sizes(), " does not divide among ",
             ranks, " ranks");
@@ -38,7 +38,7 @@ at::Tensor join(const std::vector<at::Tensor>& parts, const std::string& name,
                 const Sharding& sharding) {
   const Placement& placement = sharding.weight(name);
   if (!placement.split) return parts.at(0);
-  const int64_t matrices = placement.dim == 0 ? stacked_matrices(name) : 1;
+  const int64_t matrices = placement.dim == 0 ? sharding.stacks.at(name) : 1;
   std::vector<at::Tensor> stacked;
   for (const at::Tensor& part : parts) stacked.push_back(by_matrix(part, matrices));
   return at::cat(stacked, placement.dim + 1).flatten(0, 1);

@@ -1,7 +1,6 @@
 #include "autoregressive/parallel/sharded_runner.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/linear.h>
@@ -72,11 +71,9 @@ at::Tensor ShardedRunner::leave(const at::Tensor& x, const std::string& stack,
   return read(x, stack, tokens, sharding_.activation("cross.heads").split);
 }
 
-at::Tensor ShardedRunner::whole(const at::Tensor& x, int64_t tokens) const {
-  if (x.size(1) == tokens) return x;
-  check_arg(!at::GradMode::is_enabled() || !x.requires_grad(), "ShardedRunner::whole",
-            "axis tensor: expected no gradient of a stream that is put together");
-  return gather_equal(x, 1, group_).narrow(1, 0, tokens);
+at::Tensor ShardedRunner::whole(const at::Tensor& x, const std::string& stack,
+                                int64_t tokens) const {
+  return read(x, stack, tokens, /*is_layer_split=*/false);
 }
 
 at::Tensor ShardedRunner::norm(const ar::LayerNorm& layer, const std::string& name,

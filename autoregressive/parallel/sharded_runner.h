@@ -29,7 +29,7 @@ class ShardedRunner : public ar::LayerRunner {
                        const at::Tensor& ids) const override;
   at::Tensor enter(const at::Tensor& x, const std::string& stack) const override;
   at::Tensor leave(const at::Tensor& x, const std::string& stack, int64_t tokens) const override;
-  at::Tensor whole(const at::Tensor& x, int64_t tokens) const override;
+  at::Tensor whole(const at::Tensor& x, const std::string& stack, int64_t tokens) const override;
   at::Tensor norm(const ar::LayerNorm& layer, const std::string& name, const at::Tensor& x,
                   at::ScalarType compute) const override;
   at::Tensor linear(const ar::Linear& layer, const std::string& name, const at::Tensor& x,

@@ -105,6 +105,24 @@ TEST(Annotations, ErrorsNameWeightAndAxis) {
                [&] { propagate(config, {}, kTwo).weight("nothing.weight"); });
 }
 
+TEST(Annotations, ExpertsLieOnAnAxisOfTheirOwn) {
+  ar::Config config = tests::split_parti();
+  config.experts = 4;
+  const MeshShape mesh = parse_mesh("expert=2,tensor=2");
+  std::vector<Annotation> annotations = megatron_annotations(config);
+  annotations.push_back({"*.experts.*", Placement::along(0, "expert")});
+  const Sharding s = propagate(config, annotations, mesh);
+  EXPECT_EQ(text_of(s, "decoder.blocks.1.feed_forward.experts.up.weight"), "split(0,expert)");
+  EXPECT_EQ(text_of(s, "decoder.blocks.1.feed_forward.experts.down.weight"), "split(0,expert)");
+  EXPECT_EQ(text_of(s, "decoder.blocks.1.feed_forward.router"), "replicate");
+  EXPECT_EQ(text_of(s, "decoder.blocks.0.feed_forward.up.weight"), "split(0,tensor)");
+  annotations.back().placement.axis = "tensor";
+  expect_error(ErrorKind::kUsage,
+               "axis tensor: decoder.blocks.1.feed_forward.experts.up.weight split(0,tensor): "
+               "expected axis expert",
+               [&] { propagate(config, annotations, mesh); });
+}
+
 TEST(Annotations, WhatDoesNotDivideNamesTheAxis) {
   ar::Config config = tests::split_parti();
   const auto refuse = [&](const std::string& message) {

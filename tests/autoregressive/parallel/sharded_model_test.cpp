@@ -154,6 +154,22 @@ TEST(ShardedModel, LayersMayBeSplitApart) {
   on_mesh("tensor=2", [&](Mesh& mesh) { compare(vim, {tokens}, mesh); });
 }
 
+/// Experts in every other block are whole and do alike on all ranks of the axis; the dense layers between are gated.
+TEST(ShardedModel, ExpertsAndGatedLayersAreThoseOfOneRank) {
+  ar::Config config = tests::split_parti();
+  config.activation = "geglu";
+  config.experts = 4;
+  ar::Config static_config = config;  // experts of one task as one dense layer
+  static_config.routing = "static";
+  for (const ar::Config& c : {config, static_config}) {
+    const Reference reference(c, {.compute = at::kDouble, .dropout = 0.1, .seed = 5});
+    for (const tests::Form& form : tests::forms()) {
+      SCOPED_TRACE(concat(form.name, ", ", c.routing));
+      on_mesh("tensor=2", [&](Mesh& mesh) { compare(reference, form.annotations(c), mesh); });
+    }
+  }
+}
+
 TEST(ShardedModel, LogitsLikelihoodsFeaturesAndPlacesAreThoseOfOneRank) {
   ar::Config config = tests::split_parti();
   config.conv_layers = "";

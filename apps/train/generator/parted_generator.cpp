@@ -48,7 +48,7 @@ PlaceOfTensor PartedGenerator::place_of(const std::string& name) const {
       return place;
     }
     // The same part of each of the matrices that lie behind each other.
-    const int64_t matrices = placement.dim == 0 ? parallel::stacked_matrices(name) : 1;
+    const int64_t matrices = placement.dim == 0 ? sharding_.stacks.at(name) : 1;
     const int64_t rows = p.shape[size_t(placement.dim)] / matrices, own = rows / ranks;
     place.part.dim = placement.dim;
     for (int64_t m = 0; m < matrices; ++m)

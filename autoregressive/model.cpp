@@ -127,10 +127,18 @@ int64_t block_parameter_count(const Config& config) {
 
 Model make_model(const Config& config, uint64_t seed, at::Device device) {
   Model model = model_layout(config);
-  initialise(parameters(model), seed, device);
-  start_as_waves(model.row_positions, 0);
-  start_as_waves(model.column_positions, 2 * (config.width / 8));
+  initialise_part(model, parameters(model), seed, device);
   return model;
+}
+
+void initialise_part(Model& model, const ParameterList& part, uint64_t seed, at::Device device) {
+  initialise(part, seed, device);
+  for (const Parameter& p : part) {
+    if (p.tensor == &model.row_positions) start_as_waves(*p.tensor, 0);
+    if (p.tensor == &model.column_positions) {
+      start_as_waves(*p.tensor, 2 * (model.config.width / 8));
+    }
+  }
 }
 
 void start_from_codes(Model& model, const at::Tensor& codes, uint64_t seed) {

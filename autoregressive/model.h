@@ -34,6 +34,9 @@ struct Model {
 /// throws   Error(kUsage) as validate(config)
 Model make_model(const Config& config, uint64_t seed, at::Device device);
 
+/// Fills `part` of parameters(model) with the values that make_model() gives them; the others stay as they are.
+void initialise_part(Model& model, const ParameterList& part, uint64_t seed, at::Device device);
+
 /// A model without memory: parameters() gives names and shapes, every tensor is undefined. For counting.
 Model model_layout(const Config& config);
 

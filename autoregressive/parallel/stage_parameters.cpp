@@ -64,6 +64,13 @@ ParameterList stage_parameters(ar::Model& model, const Plan& plan, int64_t rank)
   return held;
 }
 
+ar::Model make_stage(const ar::Config& config, const Plan& plan, int64_t rank, uint64_t seed,
+                     at::Device device) {
+  ar::Model model = ar::model_layout(config);
+  ar::initialise_part(model, stage_parameters(model, plan, rank), seed, device);
+  return model;
+}
+
 void keep_stage(ar::Model& model, const Plan& plan, int64_t rank) {
   const int64_t ranks = plan.mesh.length("pipeline");
   for (const Parameter& p : ar::parameters(model)) {

@@ -138,8 +138,8 @@ std::function<void()> start_pipeline(const std::string& schedule, int64_t rounds
   const ar::Config config = config_30m();
   Group& group = mesh.along("pipeline");
   const Plan plan = even_plan(config, mesh.shape(), o.pictures, kMicroBatches, schedule, rounds);
-  const auto model = std::make_shared<ar::Model>(ar::make_model(config, 1, at::kCPU));
-  keep_stage(*model, plan, group.rank());
+  const auto model =
+      std::make_shared<ar::Model>(make_stage(config, plan, group.rank(), 1, at::kCPU));
   const ParameterList held = stage_parameters(*model, plan, group.rank());
   require_gradients(held, true);
   const auto optimizer = std::make_shared<Optimizer>(tensors(held));

@@ -63,5 +63,23 @@ TEST(StageParametersTest, RanksHoldEachParameterOnceAndFreeTheRest) {
   }
 }
 
+TEST(StageParametersTest, AFreshStageHasTheValuesOfTheWholeModel) {
+  for (const ar::Config& c : {config(), tests::tiny_vim()}) {
+    const Plan plan = plan_of(c);
+    for (int64_t rank = 0; rank < 2; ++rank) {
+      ar::Model whole = ar::make_model(c, 5, at::kCPU);
+      keep_stage(whole, plan, rank);
+      ar::Model stage = make_stage(c, plan, rank, 5, at::kCPU);
+      const ParameterList expected = ar::parameters(whole), found = ar::parameters(stage);
+      for (size_t i = 0; i < expected.size(); ++i) {
+        ASSERT_EQ(found[i].tensor->defined(), expected[i].tensor->defined()) << found[i].name;
+        if (found[i].tensor->defined()) {
+          EXPECT_TRUE(found[i].tensor->equal(*expected[i].tensor)) << found[i].name;
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace lexel::parallel

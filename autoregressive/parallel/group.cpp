@@ -2,11 +2,14 @@
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <dlfcn.h>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
+#include <torch/csrc/distributed/c10d/HashStore.hpp>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 
 #include "autoregressive/parallel/meeting.h"
+#include "autoregressive/parallel/nccl_backend.h"
 #include "kernels/check.h"
 
 namespace lexel::parallel {
@@ -33,7 +36,8 @@ struct Pending::Work {
 
   [[noreturn]] void failed(const std::exception& error) const {
     const std::string where = concat(group->name, ", ", collective);
-    const std::string who = group->meeting->who_is_missing(where, group->members);
+    const std::string who =
+        group->meeting ? group->meeting->who_is_missing(where, group->members) : "";
     std::string why = error.what();
     why = why.substr(0, why.find('\n'));
     fail(ErrorKind::kIo, where, ": ", who.empty() ? why : who);
@@ -63,6 +67,21 @@ c10::intrusive_ptr<c10d::Backend> gloo(const World& world, const std::string& na
                                                      static_cast<int>(size), options);
 }
 
+/// NCCL's, out of the CUDA plugin. Also of one rank, so that a machine with one GPU takes this path.
+c10::intrusive_ptr<c10d::Backend> nccl(const World& world, const std::string& name, int64_t rank,
+                                       int64_t size) {
+  const auto make =
+      reinterpret_cast<decltype(&lexel_nccl_backend)>(dlsym(RTLD_DEFAULT, kNcclBackendSymbol));
+  check(make != nullptr, ErrorKind::kUnsupported,
+        "groups on GPUs: the CUDA plugin of this build has no NCCL");
+  c10::intrusive_ptr<c10d::Store> meeting = c10::make_intrusive<c10d::HashStore>();
+  if (world.meeting) meeting = world.meeting->store();
+  const c10::intrusive_ptr<c10d::Store> store =
+      c10::make_intrusive<c10d::PrefixStore>("group/" + name, meeting);
+  return c10::intrusive_ptr<c10d::Backend>::reclaim(
+      make(store.get(), static_cast<int>(rank), static_cast<int>(size), world.timeout.count()));
+}
+
 int64_t bytes_of(const at::Tensor& x) { return static_cast<int64_t>(x.nbytes()); }
 
 void check_dense(const at::Tensor& x, const char* function) {
@@ -79,15 +98,16 @@ Group::Group(const World& world, std::string axis, const std::string& name,
   const auto self = std::find(members.begin(), members.end(), world.rank);
   check_arg(self != members.end(), "Group", "rank ", world.rank, " is not one of the members");
   rank_ = self - members.begin();
-  if (size_ == 1) return;
-  check(device.is_cpu(), ErrorKind::kUnsupported, "axis ", axis_,
-        ": groups on a GPU are not built in; use --device cpu");
+  if (size_ == 1 && device.is_cpu()) return;
   state_ = std::make_shared<State>();
   state_->meeting = world.meeting;
   state_->members = members;
   state_->name = concat("axis ", axis_, ", rank ", world.rank);
   try {
-    state_->backend = gloo(world, name, rank_, size_);
+    state_->backend =
+        device.is_cpu() ? gloo(world, name, rank_, size_) : nccl(world, name, rank_, size_);
+  } catch (const Error&) {
+    throw;
   } catch (const std::exception& error) {
     Pending::Work{{}, {}, state_, "start of the group"}.failed(error);
   }
@@ -113,7 +133,7 @@ Pending Group::start(const char* collective, int64_t bytes, std::vector<at::Tens
 
 Pending Group::all_reduce_async(at::Tensor& x, Reduce reduce) {
   check_dense(x, "Group::all_reduce");
-  if (size_ == 1) return {};
+  if (!state_) return {};
   return start("all_reduce", 2 * (size_ - 1) * bytes_of(x) / size_, {x},
                [reduce](c10d::Backend& backend, std::vector<at::Tensor>& kept) {
                  c10d::AllreduceOptions options;
@@ -130,7 +150,7 @@ Pending Group::all_gather_async(at::Tensor& out, const at::Tensor& in) {
   check_arg(out.numel() == size_ * in.numel() && out.scalar_type() == in.scalar_type(),
             "Group::all_gather", "expected room for ", size_, " parts of ", in.numel(),
             " values, got ", out.numel());
-  if (size_ == 1) {
+  if (!state_) {
     out.view({-1}).copy_(in.view({-1}));
     return {};
   }
@@ -146,7 +166,7 @@ Pending Group::reduce_scatter_async(at::Tensor& out, const at::Tensor& in) {
   check_arg(in.numel() == size_ * out.numel() && out.scalar_type() == in.scalar_type(),
             "Group::reduce_scatter", "expected ", size_, " parts of ", out.numel(), " values, got ",
             in.numel());
-  if (size_ == 1) {
+  if (!state_) {
     out.view({-1}).copy_(in.view({-1}));
     return {};
   }
@@ -159,7 +179,7 @@ Pending Group::reduce_scatter_async(at::Tensor& out, const at::Tensor& in) {
 void Group::all_reduce(at::Tensor& x, Reduce reduce) { all_reduce_async(x, reduce).wait(); }
 
 at::Tensor Group::all_gather(const at::Tensor& x, int64_t dim) {
-  if (size_ == 1) return x;
+  if (!state_) return x;
   const at::Tensor in = x.contiguous();
   std::vector<int64_t> shape = in.sizes().vec();
   shape.insert(shape.begin(), size_);
@@ -171,7 +191,7 @@ at::Tensor Group::all_gather(const at::Tensor& x, int64_t dim) {
 }
 
 at::Tensor Group::reduce_scatter(const at::Tensor& x, int64_t dim) {
-  if (size_ == 1) return x;
+  if (!state_) return x;
   if (dim < 0) dim += x.dim();
   check_arg(dim >= 0 && dim < x.dim() && x.size(dim) % size_ == 0, "Group::reduce_scatter", "axis ",
             axis_, ": dimension ", dim, " of ", x.sizes(), " does not divide by ", size_);
@@ -184,7 +204,7 @@ at::Tensor Group::reduce_scatter(const at::Tensor& x, int64_t dim) {
 }
 
 at::Tensor Group::all_to_all(const at::Tensor& x) {
-  if (size_ == 1) return x;
+  if (!state_) return x;
   check_arg(x.dim() >= 1 && x.size(0) % size_ == 0, "Group::all_to_all", "axis ", axis_,
             ": dimension 0 of ", x.sizes(), " does not divide by ", size_);
   const at::Tensor in = x.contiguous();
@@ -201,7 +221,7 @@ at::Tensor Group::all_to_all(const at::Tensor& x) {
 void Group::broadcast(at::Tensor& x, int64_t from) {
   check_dense(x, "Group::broadcast");
   check_arg(from >= 0 && from < size_, "Group::broadcast", "axis ", axis_, ": no rank ", from);
-  if (size_ == 1) return;
+  if (!state_) return;
   start("broadcast", from == rank_ ? bytes_of(x) : 0, {x},
         [from](c10d::Backend& backend, std::vector<at::Tensor>& kept) {
           c10d::BroadcastOptions options;
@@ -212,7 +232,7 @@ void Group::broadcast(at::Tensor& x, int64_t from) {
 }
 
 void Group::barrier() {
-  if (size_ == 1) return;
+  if (!state_) return;
   start("barrier", 0, {}, [](c10d::Backend& backend, std::vector<at::Tensor>&) {
     return backend.barrier();
   }).wait();

@@ -51,6 +51,7 @@ class Group {
 
   int64_t rank() const { return rank_; }  // among the members
   int64_t size() const { return size_; }
+  bool alone() const { return !state_; }  // nothing is ever sent
   const std::string& axis() const { return axis_; }
   const std::vector<int64_t>& members() const { return members_; }  // ranks of the world
 

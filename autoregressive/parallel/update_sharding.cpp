@@ -110,7 +110,7 @@ struct UpdateSharding::State {
   bool overlap = false;
   size_t next_bucket = 0;  // buckets are sent in their order, on all ranks alike
 
-  bool alone() const { return group->size() == 1; }
+  bool alone() const { return group->alone(); }
 
   void arrived(size_t tensor) {
     has_gradient[tensor] = 1;
@@ -149,7 +149,7 @@ UpdateSharding::UpdateSharding(const std::vector<at::Tensor>& weights, Group& gr
     check_arg(w.defined() && w.is_contiguous() && w.device() == weights[0].device() &&
                   w.scalar_type() == weights[0].scalar_type() && w.is_floating_point(),
               "UpdateSharding", "expected contiguous tensors of one dtype and device");
-  if (group.size() == 1) {
+  if (group.alone()) {
     for (size_t i = 0; i < weights.size(); ++i) s.slices.push_back({i, 0, weights[i].numel()});
     return;
   }

@@ -43,6 +43,27 @@ void define_import(CLI::App& app, ImportOptions& options) {
       "Example: lexel import vitvqgan-small.ckpt vitvqgan-small.safetensors");
 }
 
+void define_extract_task(CLI::App& app, ExtractTaskOptions& options) {
+  CLI::App* extract = app.add_subcommand(
+      "extract-task",
+      "Of a generator with experts routed by task: one task's part, as a dense model");
+  extract->add_option("-m,--model", options.model, "Generator trained with model.routing=task")
+      ->required()
+      ->option_text("FILE");
+  extract->add_option("--task", options.task, "Number of the task, from 0")
+      ->required()
+      ->option_text("N");
+  extract->add_option("-o,--output", options.output, "Model file to write")
+      ->required()
+      ->option_text("FILE");
+  extract->add_option("--weights", options.weights, "Matrices in it: fp32, bf16 or int8")
+      ->check(CLI::IsMember({"fp32", "bf16", "int8"}))
+      ->capture_default_str()
+      ->option_text("NAME");
+  extract->footer(
+      "Example: lexel extract-task --model moe.safetensors --task 1 -o dense.safetensors");
+}
+
 void define_heatmap(CLI::App& app, HeatmapOptions& options) {
   CLI::App* heatmap =
       app.add_subcommand("heatmap", "How likely each token of a picture is under a caption");
@@ -77,6 +98,7 @@ int main(int argc, char** argv) {
   DrawOptions draw;
   ImportOptions import;
   LaunchOptions launch;
+  ExtractTaskOptions extract_task;
   lexel::bench::BenchOptions bench;
   DataCommands data;
   EvalCommands eval;
@@ -99,6 +121,7 @@ int main(int argc, char** argv) {
     define_draw(app, draw);
     define_launch(app, launch);
     define_import(app, import);
+    define_extract_task(app, extract_task);
     define_bench(app, bench);
     app.footer(
         "lexel COMMAND --help explains a command. Example: lexel info photo.tok.safetensors");
@@ -198,6 +221,7 @@ int main(int argc, char** argv) {
       return programs.draw(draw);
     }
     if (command == "launch") return programs.launch(launch);
+    if (command == "extract-task") return programs.extract_task(extract_task);
     return command == "info" ? programs.info(info) : programs.import(import);
   };
   return run_command_line("lexel", "COMMAND [OPTIONS] ...",

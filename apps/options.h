@@ -42,6 +42,13 @@ struct InfoOptions {
   bool json = false;
 };
 
+struct ExtractTaskOptions {
+  std::string model;   // a generator whose experts are routed by task
+  std::string output;  // model file to write
+  int64_t task = 0;
+  std::string weights = "fp32";  // matrices in it: "fp32", "bf16", "int8"
+};
+
 struct ImportOptions {
   std::string input;   // a public checkpoint: .safetensors, .pt, .pth, .ckpt
   std::string output;  // a Lexel model file

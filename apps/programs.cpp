@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "apps/data/compose/write_scenes.h"
+#include "apps/extract_task.h"
 #include "apps/guarded.h"
 #include "apps/img2tok.h"
 #include "apps/import.h"
@@ -49,6 +50,9 @@ const Programs kPrograms = {
     [](const LaunchOptions& o) { return entry<LaunchOptions, run_launch>("lexel launch", o); },
     [](const InfoOptions& o) { return entry<InfoOptions, run_info>("lexel info", o); },
     [](const ImportOptions& o) { return entry<ImportOptions, run_import>("lexel import", o); },
+    [](const ExtractTaskOptions& o) {
+      return entry<ExtractTaskOptions, run_extract_task>("lexel extract-task", o);
+    },
     [](const data::FetchOptions& o) {
       return entry<data::FetchOptions, fetch_data>("lexel data fetch", o);
     },

@@ -31,6 +31,7 @@ struct Programs {
   int (*launch)(const LaunchOptions&);
   int (*info)(const InfoOptions&);
   int (*import)(const ImportOptions&);
+  int (*extract_task)(const ExtractTaskOptions&);
   int (*data_fetch)(const data::FetchOptions&);
   int (*data_list)(const data::FetchOptions&);
   int (*data_compose)(const data::ComposeOptions&);

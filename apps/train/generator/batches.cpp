@@ -60,6 +60,11 @@ ar::Condition condition_of(const GeneratorData& data, const std::vector<Sample>&
       classes[i] = none ? data.config.classes : samples[i].label;
     }
   }
+  if (data.config.tasks > 0) {
+    condition.tasks = at::empty({int64_t(samples.size())}, at::kLong);
+    auto* tasks = condition.tasks.mutable_data_ptr<int64_t>();
+    for (size_t i = 0; i < samples.size(); ++i) tasks[i] = samples[i].task;
+  }
   return condition;
 }
 
@@ -110,6 +115,7 @@ TokenBatches::Prepared TokenBatches::prepare(int64_t number) {
     prepared.places.push_back(place);
     prepared.samples.push_back(store ? store->item(place.item)
                                      : data_.sources[place.source]->item(place.item));
+    prepared.samples.back().task = int64_t(place.source);
     dropped.push_back(!prepared.text_only &&
                       Philox(options_.seed, "caption drop", uint64_t(n)).uniform() <
                           options_.caption_drop);

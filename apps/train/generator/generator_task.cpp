@@ -12,6 +12,7 @@
 #include "apps/train/generator/chosen_places.h"
 #include "apps/train/generator/token_noise.h"
 #include "apps/train/recipe_fields.h"
+#include "autoregressive/expert_layer.h"
 #include "autoregressive/generate.h"
 #include "autoregressive/packed_model.h"
 #include "kernels/check.h"
@@ -55,6 +56,9 @@ GeneratorTask::GeneratorTask(const GeneratorRecipe& recipe, const GeneratorData&
     ar::start_from_codes(model_, codes.to(options.device, at::kFloat),
                          uint64_t(recipe.schedule.seed));
   }
+  check(recipe.model.tasks == 0 || int64_t(data.sources.size()) <= recipe.model.tasks,
+        ErrorKind::kUsage, "model.tasks: expected at least ", data.sources.size(),
+        ", one for each source of pictures, got ", recipe.model.tasks);
   read_held_out();
   if (options.plan) {
     check(recipe.pretrain_text_steps == 0, ErrorKind::kUnsupported,
@@ -69,10 +73,13 @@ GeneratorTask::GeneratorTask(const GeneratorRecipe& recipe, const GeneratorData&
 
 void GeneratorTask::read_held_out() {
   std::string all;
-  for (const auto& source : data_.sources) {
+  for (size_t task = 0; task < data_.sources.size(); ++task) {
+    const auto& source = data_.sources[task];
     HeldOut set{source->name(), {}};
-    for (int64_t k = 0; k < source->held_out(); ++k)
+    for (int64_t k = 0; k < source->held_out(); ++k) {
       set.samples.push_back(source->held_out_item(k));
+      set.samples.back().task = int64_t(task);
+    }
     for (size_t begin = 0; begin < set.samples.size(); begin += kEvaluationBatch) {
       const size_t end = std::min(begin + kEvaluationBatch, set.samples.size());
       std::vector<Sample> part(set.samples.begin() + begin, set.samples.begin() + end);
@@ -119,7 +126,16 @@ ar::Condition GeneratorTask::on_device(const ar::Condition& condition) const {
   const auto moved = [this](const at::Tensor& x) {
     return x.defined() ? x.to(options_.device) : x;
   };
-  return {moved(condition.text), moved(condition.lengths), moved(condition.classes)};
+  return {moved(condition.text), moved(condition.lengths), moved(condition.classes),
+          moved(condition.tasks)};
+}
+
+TaskLoss GeneratorTask::with_experts(TaskLoss loss, const ar::ExpertRecord& record) const {
+  if (record.chosen.empty()) return loss;
+  loss.loss = loss.loss + recipe_.model.auxiliary_weight * record.auxiliary;
+  loss.terms["auxiliary"] = record.auxiliary.detach();
+  loss.terms["expert entropy"] = ar::use_entropy(record);
+  return loss;
 }
 
 void GeneratorTask::start_batches(int64_t first) {
@@ -174,7 +190,9 @@ parallel::MicroBatch GeneratorTask::pass_of(int64_t number, double progress,
 
 TaskLoss GeneratorTask::loss(int64_t number, double progress) {
   const TokenBatch batch = next_batch(number);
-  const parallel::MicroBatch pass = pass_of(number, progress, batch);
+  parallel::MicroBatch pass = pass_of(number, progress, batch);
+  ar::ExpertRecord experts;
+  pass.options.experts = &experts;
   if (number < text_batches()) {
     MaskedCaptions captions =
         mask_captions(batch.condition, *data_.text, pass.options.seed, number);
@@ -182,12 +200,13 @@ TaskLoss GeneratorTask::loss(int64_t number, double progress) {
     captions.places = captions.places.to(options_.device);
     captions.pieces = captions.pieces.to(options_.device);
     const at::Tensor loss = masked_loss(model_, masked_head_, captions, pass.options);
-    return {loss, {{"masked pieces", loss.detach()}}};
+    return with_experts({loss, {{"masked pieces", loss.detach()}}}, experts);
   }
   const ar::Lesson& lesson = pass.lesson;
-  return {ar::token_loss(model_, lesson.condition, lesson.tokens, pass.options, lesson.seen,
-                         lesson.places),
-          {}};
+  return with_experts({ar::token_loss(model_, lesson.condition, lesson.tokens, pass.options,
+                                      lesson.seen, lesson.places),
+                       {}},
+                      experts);
 }
 
 std::vector<TaskLoss> GeneratorTask::train_step(const std::vector<int64_t>& numbers,

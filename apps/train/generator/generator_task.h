@@ -77,6 +77,8 @@ class GeneratorTask : public Task {
   /// The model to draw and measure with: gathered where it lies in parts.
   ar::Model whole_model();
   ar::Condition on_device(const ar::Condition& condition) const;
+  /// The loss with that of its experts, and what the log says of them; as it is where the record holds none.
+  TaskLoss with_experts(TaskLoss loss, const ar::ExpertRecord& record) const;
   void start_batches(int64_t first);
   /// Batches that pre-train the text encoder, before those of pictures.
   int64_t text_batches() const {

@@ -15,6 +15,7 @@ namespace lexel::train {
 struct Sample {
   std::string caption;  // empty: none
   int64_t label = -1;   // class; -1: none
+  int64_t task = 0;     // number of its source: what experts are routed by, where they are by task
   std::string kind;     // "single", "relation": evaluations tell them apart; empty: one kind
   at::Tensor tokens;    // (N) int32, or undefined and then
   at::Tensor picture;   // (3, S, S) float32 in [0, 1]

@@ -227,6 +227,32 @@ TEST_F(TrainGenerator, AdafactorAndAccumulationTrainToo) {
   EXPECT_EQ(lines("run", "step").size(), 4u);
 }
 
+TEST_F(TrainGenerator, ExpertsLearnByTokenAndByTheSourceOfPictures) {
+  recipe_.model.experts = 4;
+  recipe_.model.depth = 2;
+  recipe_.schedule.steps = 8;
+  recipe_.schedule.log_every = 4;
+  recipe_.samples = 2;
+  options_.data = {tests::made_captioned(folder_ / "a.tar", "a", 12)};
+  run("token");
+  recipe_.model.routing = "task";
+  recipe_.model.tasks = 2;
+  run("task");
+  for (const char* const name : {"token", "task"}) {
+    const auto steps = lines(name, "step");
+    ASSERT_EQ(steps.size(), 2u);
+    EXPECT_GE(steps[1]["losses"]["auxiliary"].get<double>(), 0.9) << name;
+    EXPECT_GE(steps[1]["losses"]["expert entropy"].get<double>(), 0.0) << name;
+    EXPECT_LE(steps[1]["losses"]["expert entropy"].get<double>(), 1.0) << name;
+    const auto generator = ar::load_generator(path(name) + "/model.safetensors", at::kCPU);
+    EXPECT_EQ(generator.model.config.experts, 4);
+    EXPECT_EQ(generator.model.config.routing, name);
+  }
+  recipe_.model.tasks = 1;
+  expect_error(ErrorKind::kUsage, "model.tasks: expected at least 2, one for each source",
+               [&] { run("few"); });
+}
+
 TEST_F(TrainGenerator, TextEncoderIsPreTrainedFirstByMaskedPieces) {
   recipe_.pretrain_text_steps = 60;
   recipe_.schedule.steps = 66;

@@ -1,0 +1,41 @@
+#include "apps/extract_task.h"
+
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "autoregressive/extract_task.h"
+#include "autoregressive/generator_file.h"
+#include "kernels/check.h"
+#include "tokenizers/io/model_file.h"
+
+namespace lexel::cli {
+namespace {
+
+ar::Stored stored_as(const std::string& name) {
+  if (name == "fp32") return ar::Stored::kFloat32;
+  if (name == "bf16") return ar::Stored::kBFloat16;
+  check(name == "int8", ErrorKind::kUsage, "--weights: expected fp32, bf16 or int8, got '", name,
+        "'");
+  return ar::Stored::kInt8;
+}
+
+}  // namespace
+
+int run_extract_task(const ExtractTaskOptions& options) {
+  const ar::Stored stored = stored_as(options.weights);
+  const ModelFile whole = read_model_file(options.model);
+  ar::Generator generator = ar::read_generator(whole, options.model, at::kCPU);
+  const int64_t before = parameter_count(ar::parameters(generator.model));
+  generator.model = ar::task_model(generator.model, options.task);
+  const nlohmann::ordered_json provenance = {
+      {"task", options.task},
+      {"from", nlohmann::ordered_json::parse(whole.provenance, nullptr, /*exceptions=*/false)}};
+  write_model_file(options.output,
+                   ar::generator_file(generator, stored, provenance.dump(), whole.license));
+  std::cerr << "lexel extract-task: " << options.output << ": task " << options.task << ", "
+            << parameter_count(ar::parameters(generator.model)) << " of " << before
+            << " parameters\n";
+  return 0;
+}
+
+}  // namespace lexel::cli

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "autoregressive/parallel/mesh.h"
 #include "kernels/check.h"
 
 namespace lexel::train {
@@ -11,7 +12,7 @@ namespace lexel::train {
 /// to the rounding of sums.
 struct BatchShare {
   int64_t accumulation = 1;
-  int64_t ranks = 1, rank = 0;  // along the axis "data"
+  int64_t ranks = 1, rank = 0;  // along the axes "data" and "expert"
 
   int64_t parts() const { return accumulation / ranks; }  // of this rank, in a step
   /// Batch number of this rank's k-th pass since step 0.
@@ -23,6 +24,11 @@ struct BatchShare {
     return number / accumulation * parts() + number % accumulation - rank * parts();
   }
 };
+
+/// Ranks that learn from different pictures: those along "data", and along "expert".
+inline int64_t batch_ranks(const parallel::MeshShape& shape) {
+  return shape.length("data") * shape.length("expert");
+}
 
 /// throws   Error(kUsage) naming the axis when the passes cannot be shared evenly
 inline BatchShare batch_share(int64_t accumulation, int64_t ranks, int64_t rank) {

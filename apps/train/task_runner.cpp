@@ -137,8 +137,9 @@ Runner::Runner(Task& task, const RunOptions& options)
       options_(options),
       schedule_(task.schedule()),
       mesh_(options.mesh == nullptr ? alone_ : *options.mesh),
-      share_(batch_share(schedule_.accumulation, mesh_.along("data").size(),
-                         mesh_.coordinate("data"))),
+      share_(batch_share(
+          schedule_.accumulation, batch_ranks(mesh_.shape()),
+          mesh_.coordinate("data") * mesh_.along("expert").size() + mesh_.coordinate("expert"))),
       parameters_(task.parameters()) {
   validate(schedule_);
   task.share_batches(share_);

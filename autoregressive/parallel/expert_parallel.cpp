@@ -45,9 +45,8 @@ std::vector<Annotation> expert_annotations() {
   return {{"*.feed_forward.experts.*", Placement::along(0, "expert")}};
 }
 
-void reduce_gradients(const ParameterList& parameters, Mesh& mesh) {
+void reduce_gradients(const ParameterList& parameters, Group& experts, Group& data) {
   const at::NoGradGuard no_grad;
-  Group &experts = mesh.along("expert"), &data = mesh.along("data");
   const auto ranks = static_cast<double>(experts.size() * data.size());
   const auto reduce = [&](bool of_experts) {
     std::vector<at::Tensor> flat;
@@ -66,7 +65,7 @@ void reduce_gradients(const ParameterList& parameters, Mesh& mesh) {
     for (const Parameter& parameter : parameters) {
       if (is_of_experts(parameter.name) != of_experts) continue;
       at::Tensor& gradient = parameter.tensor->mutable_grad();
-      gradient = sum.narrow(0, begin, gradient.numel()).view(gradient.sizes());
+      gradient.copy_(sum.narrow(0, begin, gradient.numel()).view(gradient.sizes()));
       begin += gradient.numel();
     }
   };

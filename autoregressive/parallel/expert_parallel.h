@@ -34,11 +34,11 @@ class ExpertAllToAll : public moe::ExpertExchange {
 std::vector<Annotation> expert_annotations();
 
 /// After each rank's backward pass of the mean loss of its own rows (with its auxiliary loss): gradients become those of the mean
-/// over all ranks of the axes "expert" and "data". An expert's gradient has come together from the ranks of "expert" in the
+/// over all ranks of both groups, the axes "expert" and "data". An expert's gradient has come together from the ranks of "expert" in the
 /// all-to-all, the others' are summed.
 ///
-/// parameters  of the rank's part of the model, of one dtype; one without a gradient gets zeros. Gradients become views of one tensor
-void reduce_gradients(const ParameterList& parameters, Mesh& mesh);
+/// parameters  of the rank's part of the model, of one dtype; one without a gradient gets zeros; the others stay where they lie
+void reduce_gradients(const ParameterList& parameters, Group& experts, Group& data);
 
 /// What Group::traffic() of the axis "expert" counts on each rank in a pass of ar::token_loss that learns, experts routed by token:
 /// in each layer of R rows of n tokens, C = ceil(factor 2 n / E) each, four all-to-alls of E R C D numbers, two forward and two

@@ -64,9 +64,11 @@ GeneratorTask::GeneratorTask(const GeneratorRecipe& recipe, const GeneratorData&
     check(recipe.pretrain_text_steps == 0, ErrorKind::kUnsupported,
           "pretrain_text_steps: a model that lies on several ranks is not pre-trained; do it "
           "first, on one");
-    check(recipe.schedule.optimizer == "adamw" || options.mesh->along("tensor").size() == 1,
-          ErrorKind::kUnsupported,
-          "axis tensor: Adafactor's factors are of whole matrices; set optimizer to adamw");
+    check(
+        recipe.schedule.optimizer == "adamw" || (options.mesh->along("tensor").size() == 1 &&
+                                                 options.mesh->along("expert").size() == 1),
+        ErrorKind::kUnsupported,
+        "axis tensor or expert: Adafactor's factors are of whole matrices; set optimizer to adamw");
     parted_ = std::make_unique<PartedGenerator>(model_, *options.plan, *options.mesh);
   }
 }
@@ -165,7 +167,13 @@ parallel::MicroBatch GeneratorTask::pass_of(int64_t number, double progress,
   pass.options.seed = uint64_t(recipe_.schedule.seed);
   pass.options.step = number;
   pass.options.rematerialize = recipe_.rematerialize;
-  if (parted_) pass.options.runner = parted_->runner();
+  if (parted_) {
+    pass.options.runner = parted_->runner();
+    pass.options.exchange = parted_->exchange();
+  }
+  // Captions of one length, whatever the mesh: ranks exchange as many rows.
+  if (recipe_.model.experts > 0 && recipe_.model.text_depth > 1)
+    pass.options.text_tokens = recipe_.model.max_text_tokens;
   if (!batch.tokens.defined()) {  // captions alone
     pass.lesson.condition = batch.condition;
     return pass;
@@ -211,12 +219,28 @@ TaskLoss GeneratorTask::loss(int64_t number, double progress) {
 
 std::vector<TaskLoss> GeneratorTask::train_step(const std::vector<int64_t>& numbers,
                                                 double progress) {
-  std::vector<parallel::MicroBatch> passes;
-  for (const int64_t number : numbers)
-    passes.push_back(pass_of(number, progress, next_batch(number)));
-  const at::Tensor losses = parted_->train(model_, passes);
   std::vector<TaskLoss> result;
-  for (int64_t i = 0; i < losses.size(0); ++i) result.push_back({losses[i], {}});
+  if (parted_->pipelined()) {
+    std::vector<parallel::MicroBatch> passes;
+    std::vector<ar::ExpertRecord> experts(numbers.size());
+    for (const int64_t number : numbers) {
+      passes.push_back(pass_of(number, progress, next_batch(number)));
+      passes.back().options.experts = &experts[passes.size() - 1];
+    }
+    const at::Tensor losses = parted_->train(model_, passes);
+    for (int64_t i = 0; i < losses.size(0); ++i) {
+      const at::Tensor& auxiliary = experts[size_t(i)].auxiliary;  // of all stages
+      result.push_back({losses[i], {}});
+      if (auxiliary.defined())
+        result.back().loss = losses[i] + recipe_.model.auxiliary_weight * auxiliary;
+    }
+  } else {
+    for (const int64_t number : numbers) {
+      result.push_back(loss(number, progress));
+      (result.back().loss / double(numbers.size())).backward();
+    }
+  }
+  if (parted_->exchange() != nullptr) parted_->reduce_over_experts(model_);
   return result;
 }
 

@@ -43,7 +43,9 @@ class GeneratorTask : public Task {
   std::string recipe() const override;
   const TaskSchedule& schedule() const override { return recipe_.schedule; }
   std::optional<PlaceOfTensor> place_of(const std::string& name) const override;
-  bool pipelined() const override { return parted_ && parted_->pipelined(); }
+  bool pipelined() const override {
+    return parted_ && (parted_->pipelined() || parted_->exchange() != nullptr);
+  }
   std::vector<TaskLoss> train_step(const std::vector<int64_t>& numbers, double progress) override;
   ParameterList parameters() override;  // with the head of text pre-training, where there is one
   void share_batches(const BatchShare& share) override { share_ = share; }

@@ -12,10 +12,20 @@ namespace lexel::train {
 
 PartedGenerator::PartedGenerator(ar::Model& model, const parallel::Plan& plan, parallel::Mesh& mesh)
     : plan_(plan), mesh_(mesh), config_(model.config) {
-  parallel::check_plan(plan, config_);
-  sharding_ = parallel::sharding_of(config_, plan);
-  if (mesh.along("tensor").size() > 1) {
+  parallel::Group& experts = mesh.along("expert");
+  if (experts.size() > 1) {
+    check(config_.experts > 0 && config_.routing != "static", ErrorKind::kUsage,
+          "mesh: axis expert: the model has no experts (model.experts)");
+    for (const parallel::Annotation& annotation : parallel::expert_annotations())
+      plan_.annotations.push_back(annotation);
+    exchange_ = std::make_unique<parallel::ExpertAllToAll>(experts);
+  }
+  parallel::check_plan(plan_, config_);
+  sharding_ = parallel::sharding_of(config_, plan_);
+  if (mesh.along("tensor").size() > 1 || exchange_) {
     model = parallel::shard(model, sharding_, mesh);
+  }
+  if (mesh.along("tensor").size() > 1) {
     runner_ = std::make_unique<parallel::ShardedRunner>(sharding_, mesh);
   }
   const int64_t rank = mesh.coordinate("pipeline");
@@ -41,18 +51,18 @@ PlaceOfTensor PartedGenerator::place_of(const std::string& name) const {
     if (p.name != name) continue;
     const parallel::Placement& placement = sharding_.weight(name);
     PlaceOfTensor place{p.shape, {}, true};
-    const int64_t ranks = mesh_.along("tensor").size();
+    // Of ranks that hold the same values the first counts.
+    for (const char* const axis : {"tensor", "expert"})
+      if (placement.axis != axis && mesh_.coordinate(axis) != 0) place.counts = false;
+    if (!placement.split) return place;
+    const int64_t ranks = mesh_.along(placement.axis).size();
     if (ranks == 1) return place;
-    if (!placement.split) {
-      place.counts = mesh_.coordinate("tensor") == 0;
-      return place;
-    }
     // The same part of each of the matrices that lie behind each other.
     const int64_t matrices = placement.dim == 0 ? sharding_.stacks.at(name) : 1;
     const int64_t rows = p.shape[size_t(placement.dim)] / matrices, own = rows / ranks;
     place.part.dim = placement.dim;
     for (int64_t m = 0; m < matrices; ++m)
-      place.part.ranges.emplace_back(m * rows + mesh_.coordinate("tensor") * own, own);
+      place.part.ranges.emplace_back(m * rows + mesh_.coordinate(placement.axis) * own, own);
     return place;
   }
   fail(ErrorKind::kInternal, "no parameter ", name);
@@ -77,7 +87,12 @@ ar::Model PartedGenerator::whole(const ar::Model& model) {
       *p.tensor = values;
     }
   }
-  return runner_ ? parallel::gather_whole(all, sharding_, mesh_) : all;
+  return runner_ || exchange_ ? parallel::gather_whole(all, sharding_, mesh_) : all;
+}
+
+void PartedGenerator::reduce_over_experts(ar::Model& model) {
+  parallel::Group alone;
+  parallel::reduce_gradients(parameters(model), mesh_.along("expert"), alone);
 }
 
 std::vector<parallel::TraceEvent> PartedGenerator::trace() const {

@@ -7,6 +7,7 @@
 
 #include "apps/train/state_piece.h"
 #include "autoregressive/model.h"
+#include "autoregressive/parallel/expert_parallel.h"
 #include "autoregressive/parallel/mesh.h"
 #include "autoregressive/parallel/pipeline.h"
 #include "autoregressive/parallel/plan.h"
@@ -15,7 +16,7 @@
 namespace lexel::train {
 
 /// A generator of which each rank holds a part, as a plan says: blocks along the axis "pipeline", heads, hidden units and rows of tables along
-/// "tensor". What the training's other code needs to know of it.
+/// "tensor", experts along "expert". What the training's other code needs to know of it.
 class PartedGenerator {
  public:
   /// Cuts `model`, which is whole on every rank, down to this rank's part.
@@ -31,6 +32,10 @@ class PartedGenerator {
   PlaceOfTensor place_of(const std::string& name) const;
 
   bool pipelined() const { return pipeline_ != nullptr; }
+  /// Tokens to experts of other ranks along the axis "expert", and back; null where one rank holds all.
+  const moe::ExpertExchange* exchange() const { return exchange_.get(); }
+  /// After the backward passes of a step: gradients become means over the axis "expert", whose ranks learn from different pictures.
+  void reduce_over_experts(ar::Model& model);
   /// Computes layers over the axis "tensor"; null where one rank does.
   const ar::LayerRunner* runner() const { return runner_.get(); }
 
@@ -51,6 +56,7 @@ class PartedGenerator {
   std::vector<std::string> names_;  // of this rank's parameters
   std::unique_ptr<parallel::ShardedRunner> runner_;
   std::unique_ptr<parallel::Pipeline> pipeline_;
+  std::unique_ptr<parallel::ExpertAllToAll> exchange_;
 };
 
 }  // namespace lexel::train

@@ -127,7 +127,7 @@ std::optional<parallel::Plan> plan_of_file(const TrainGeneratorOptions& options,
   check(options.task.mesh.empty(), ErrorKind::kUsage, "--plan has a mesh: leave --mesh out");
   parallel::Plan plan = parallel::read_plan(options.plan);
   parallel::check_plan(plan, recipe.model);
-  const int64_t passes = plan.mesh.length("data") * plan.micro_batches;
+  const int64_t passes = train::batch_ranks(plan.mesh) * plan.micro_batches;
   check(plan.batch % passes == 0, ErrorKind::kUsage, options.plan, ": ", plan.batch,
         " pictures a step cannot be shared by ", passes, " passes");
   recipe.schedule.accumulation = passes;
@@ -143,7 +143,8 @@ std::optional<parallel::Plan> plan_by_hand(const TrainGeneratorOptions& options,
   const int64_t data = mesh.shape().length("data");
   if (mesh.world().size == data) return std::nullopt;
   const train::TaskSchedule& schedule = recipe.schedule;
-  const train::BatchShare share = train::batch_share(schedule.accumulation, data, 0);
+  const train::BatchShare share =
+      train::batch_share(schedule.accumulation, train::batch_ranks(mesh.shape()), 0);
   return parallel::even_plan(recipe.model, mesh.shape(), schedule.batch * schedule.accumulation,
                              share.parts(), options.schedule, options.rounds);
 }

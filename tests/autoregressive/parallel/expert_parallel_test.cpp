@@ -115,7 +115,7 @@ void compare(const Reference& reference, const Step& step, Mesh& mesh) {
   at::Tensor parts = own.parts.clone();
   mesh.everyone().all_reduce(parts);
   EXPECT_LT(relative_difference(parts / static_cast<double>(ranks), reference.parts), 1e-10);
-  reduce_gradients(parameters, mesh);
+  reduce_gradients(parameters, group, mesh.along("data"));
   for (const Parameter& p : parameters) {
     const at::Tensor whole = gather_whole(p.tensor->grad(), p.name, sharding, mesh);
     EXPECT_LT(relative_difference(whole, reference.gradients.at(p.name)), 1e-10) << p.name;
@@ -169,7 +169,7 @@ std::vector<double> fifty_steps(ar::Model& model, const ParameterList& list, Ste
   for (step.number = 0; step.number < 50; ++step.number) {
     const Losses own = losses(model, step, first, count, &exchange);
     own.total.backward();
-    reduce_gradients(list, mesh);
+    reduce_gradients(list, mesh.along("expert"), mesh.along("data"));
     for (size_t i = 0; i < list.size(); ++i) {
       updates[i].gradient = list[i].tensor->grad();
       updates[i].options = {.learning_rate = 3e-3, .beta2 = 0.96, .step = step.number + 1};

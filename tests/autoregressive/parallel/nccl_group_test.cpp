@@ -40,8 +40,7 @@ TEST(NcclGroup, CollectivesOfOneRankGiveWhatWentIn) {
 TEST(NcclGroup, WeightUpdateShardingOfOneRankLeavesTheGradient) {
   if (!tests::kHasGpu) GTEST_SKIP() << "no GPU";
   Group group = one_rank();
-  const at::Tensor w =
-      at::arange(1000, at::dtype(at::kFloat).device(kGpu)).requires_grad_();
+  const at::Tensor w = at::arange(1000, at::dtype(at::kFloat).device(kGpu)).requires_grad_();
   UpdateSharding sharding({w}, group, UpdateSharding::Cut::kAnywhere);
   sharding.zero_gradients();
   sharding.overlap_next_backward();

@@ -1,0 +1,138 @@
+#include <ATen/TensorOperators.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "apps/train/recipe_fields.h"
+#include "autoregressive/parallel/plan.h"
+#include "tests/apps/train/generator/made_generator_data.h"
+#include "tests/support/run_program.h"
+#include "tests/tokenizers/tiny_captions.h"
+#include "tokenizers/io/atomic_file.h"
+#include "tokenizers/io/safetensors.h"
+
+// `lexel train generator` as real processes, along every axis.
+
+namespace lexel {
+namespace {
+
+using testing::HasSubstr;
+using tests::ProgramResult;
+
+class RanksGenerator : public testing::Test {
+ protected:
+  RanksGenerator() {
+    tests::made_tokenizer(folder_ / "tokenizer.safetensors");
+    tests::made_sprites(folder_ / "sprites.tar");
+    write_file(path("text.model"), tests::english_model());
+    recipe_ = tests::tiny_generator_recipe();
+    recipe_.model.text_depth = 2;
+    recipe_.model.depth = 4;
+    recipe_.model.heads = 2;
+    recipe_.schedule.steps = 8;
+    recipe_.schedule.batch = 2;
+    recipe_.schedule.accumulation = 4;
+    recipe_.schedule.compute = "fp32";
+    recipe_.schedule.optimizer = "adamw";
+    recipe_.schedule.average = 0.9;
+    recipe_.schedule.decay = "exponential";
+    recipe_.schedule.final_rate = 1.0;  // the length of a run changes nothing
+    recipe_.schedule.eval_steps = 100;
+    recipe_.pretrain_text_steps = 0;
+    recipe_.noise_most = recipe_.noise_blind = recipe_.noise_captions = "0";
+    recipe_.places = "1";
+    write_file(path("recipe.json"), recipe_fields::write(recipe_));
+  }
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+
+  ProgramResult train(int64_t ranks, const std::string& output,
+                      const std::vector<std::string>& more, bool resume = false) const {
+    std::vector<std::string> arguments;
+    if (ranks > 1)
+      arguments = {LEXEL_BIN_DIR "/lexel", "launch", "-n", std::to_string(ranks), "--"};
+    arguments.insert(
+        arguments.end(),
+        {LEXEL_BIN_DIR "/lexel", "train", "generator", "--output", path(output), "--sprites",
+         path("sprites.tar"), "--tokenizer", path("tokenizer.safetensors"), "--text",
+         path("text.model"), "--device", "cpu", "--weights", "fp32", "-q"});
+    if (resume)
+      arguments.emplace_back("--resume");
+    else
+      arguments.insert(arguments.end(), {"--recipe", path("recipe.json")});
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return tests::run_program(arguments);
+  }
+  double difference(const std::string& a, const std::string& b) const {
+    const auto one = SafetensorsFile(path(a + "/model.safetensors")).tensors();
+    const auto other = SafetensorsFile(path(b + "/model.safetensors")).tensors();
+    EXPECT_EQ(one.size(), other.size());
+    double largest = 0.0;
+    for (const auto& [name, tensor] : one)
+      if (tensor.is_floating_point())
+        largest = std::max(largest, (tensor - other.at(name)).abs().max().item<double>());
+    return largest;
+  }
+
+  tests::TemporaryFolder folder_;
+  train::GeneratorRecipe recipe_;
+};
+
+constexpr double kTolerance = 2e-3;  // after 8 steps of AdamW in float32, sums cut differently
+
+TEST_F(RanksGenerator, EveryMeshIsTheRunOfOneRank) {
+  ASSERT_EQ(train(1, "one", {}).exit_code, 0);
+  const std::vector<std::pair<int64_t, std::vector<std::string>>> meshes{
+      {2, {"--mesh", "tensor=2"}},
+      {2, {"--mesh", "pipeline=2", "--trace", path("trace.json")}},
+      {2, {"--mesh", "pipeline=2", "--schedule", "circular", "--rounds", "2"}},
+      {4, {"--mesh", "data=2,tensor=2"}},
+      {4, {"--mesh", "pipeline=2,tensor=2", "--schedule", "1f1b"}}};
+  for (size_t i = 0; i < meshes.size(); ++i) {
+    const std::string name = "mesh" + std::to_string(i);
+    const ProgramResult result = train(meshes[i].first, name, meshes[i].second);
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_LT(difference("one", name), kTolerance) << meshes[i].second[1];
+  }
+  const auto trace = nlohmann::json::parse(tests::read_text(path("trace.json")));
+  EXPECT_GE(trace.at("traceEvents").size(),
+            size_t{2 * 2 * 4 * 2});  // forward, backward; micro-batches; stacks
+}
+
+TEST_F(RanksGenerator, ACheckpointOfOneMeshGoesOnOnOthers) {
+  ASSERT_EQ(train(4, "whole", {"--mesh", "data=2,tensor=2"}).exit_code, 0);
+  ASSERT_EQ(train(4, "cut", {"--mesh", "data=2,tensor=2", "--steps", "4"}).exit_code, 0);
+  const std::vector<std::pair<int64_t, std::vector<std::string>>> meshes{
+      {1, {}}, {4, {"--mesh", "data=2,tensor=2"}}, {4, {"--mesh", "pipeline=4"}}};
+  for (size_t i = 0; i < meshes.size(); ++i) {
+    const std::string name = "on" + std::to_string(i);
+    std::filesystem::copy(path("cut"), path(name), std::filesystem::copy_options::recursive);
+    std::vector<std::string> more = meshes[i].second;
+    more.insert(more.end(), {"--steps", "8"});
+    const ProgramResult result = train(meshes[i].first, name, more, /*resume=*/true);
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    if (i == 1)
+      EXPECT_EQ(difference("whole", name), 0.0);  // the same bits
+    else
+      EXPECT_LT(difference("whole", name), kTolerance);
+  }
+}
+
+TEST_F(RanksGenerator, APlanIsFollowedAndOneOfAnotherModelRefused) {
+  parallel::Plan plan =
+      parallel::even_plan(recipe_.model, parallel::parse_mesh("pipeline=2"), 8, 4);
+  parallel::write_plan(path("plan.json"), plan);
+  ASSERT_EQ(train(1, "one", {}).exit_code, 0);
+  ProgramResult result = train(2, "planned", {"--plan", path("plan.json")});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_LT(difference("one", "planned"), kTolerance);
+  plan.fingerprint[0] = plan.fingerprint[0] == '0' ? '1' : '0';
+  parallel::write_plan(path("other.json"), plan);
+  result = train(2, "other", {"--plan", path("other.json")});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, HasSubstr("the plan is for another model"));
+  result = train(2, "heads", {"--mesh", "tensor=2", "--set", "model.heads=1"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, HasSubstr("axis tensor"));
+}
+
+}  // namespace
+}  // namespace lexel

@@ -42,7 +42,8 @@ inline RunOptions run_options(const cli::TrainTaskOptions& options) {
           .resume = options.resume,
           .device = options.device,
           .command = options.command,
-          .quiet = options.quiet};  // the mesh is for who makes it
+          .quiet = options.quiet,
+          .mesh = nullptr};  // for who makes one
 }
 
 }  // namespace lexel::train

@@ -1,6 +1,7 @@
 #include "apps/train/generator/generator_task.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <algorithm>

@@ -132,7 +132,9 @@ std::optional<parallel::Plan> plan_of_file(const TrainGeneratorOptions& options,
         " pictures a step cannot be shared by ", passes, " passes");
   recipe.schedule.accumulation = passes;
   recipe.schedule.batch = plan.batch / passes;
-  recipe.rematerialize = recipe.rematerialize || plan.rematerialize;
+  // A pipeline computes whole stages again by itself.
+  if (plan.mesh.length("pipeline") == 1)
+    recipe.rematerialize = recipe.rematerialize || plan.rematerialize;
   return plan;
 }
 

@@ -4,6 +4,7 @@
 #include "apps/eval/command.h"
 #include "apps/language/command.h"
 #include "apps/launch/command.h"
+#include "apps/plan/command.h"
 #include "apps/programs.h"
 #include "apps/train/command.h"
 #include "apps/words/command.h"
@@ -99,6 +100,7 @@ int main(int argc, char** argv) {
   ImportOptions import;
   LaunchOptions launch;
   ExtractTaskOptions extract_task;
+  PlanOptions plan;
   lexel::bench::BenchOptions bench;
   DataCommands data;
   EvalCommands eval;
@@ -120,6 +122,7 @@ int main(int argc, char** argv) {
     define_words(app, words);
     define_draw(app, draw);
     define_launch(app, launch);
+    define_plan(app, plan);
     define_import(app, import);
     define_extract_task(app, extract_task);
     define_bench(app, bench);
@@ -222,6 +225,7 @@ int main(int argc, char** argv) {
     }
     if (command == "launch") return programs.launch(launch);
     if (command == "extract-task") return programs.extract_task(extract_task);
+    if (command == "plan") return programs.plan(plan);
     return command == "info" ? programs.info(info) : programs.import(import);
   };
   return run_command_line("lexel", "COMMAND [OPTIONS] ...",

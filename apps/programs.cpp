@@ -48,6 +48,7 @@ const Programs kPrograms = {
     [](const WordsOptions& o) { return entry<WordsOptions, run_words>("lexel words", o); },
     [](const DrawOptions& o) { return entry<DrawOptions, run_draw>("lexel draw", o); },
     [](const LaunchOptions& o) { return entry<LaunchOptions, run_launch>("lexel launch", o); },
+    [](const PlanOptions& o) { return entry<PlanOptions, run_plan>("lexel plan", o); },
     [](const InfoOptions& o) { return entry<InfoOptions, run_info>("lexel info", o); },
     [](const ImportOptions& o) { return entry<ImportOptions, run_import>("lexel import", o); },
     [](const ExtractTaskOptions& o) {

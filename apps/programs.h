@@ -13,6 +13,7 @@
 #include "apps/language/options.h"
 #include "apps/launch/options.h"
 #include "apps/options.h"
+#include "apps/plan/options.h"
 #include "apps/train/options.h"
 #include "apps/txt2img/options.h"
 #include "apps/words/options.h"
@@ -29,6 +30,7 @@ struct Programs {
   int (*words)(const WordsOptions&);
   int (*draw)(const DrawOptions&);
   int (*launch)(const LaunchOptions&);
+  int (*plan)(const PlanOptions&);
   int (*info)(const InfoOptions&);
   int (*import)(const ImportOptions&);
   int (*extract_task)(const ExtractTaskOptions&);

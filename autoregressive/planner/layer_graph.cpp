@@ -1,6 +1,7 @@
 #include "autoregressive/planner/layer_graph.h"
 
 #include "kernels/attention_mask.h"
+#include "kernels/check.h"
 
 namespace lexel::planner {
 namespace {
@@ -209,6 +210,9 @@ double LayerGraph::weights() const {
 
 LayerGraph layer_graph(const ar::Config& config, const Training& training) {
   ar::validate(config);
+  check(config.experts == 0 && config.activation != "geglu", ErrorKind::kUnsupported,
+        "layer_graph: expected a dense model with gelu or relu, got ",
+        config.experts == 0 ? config.activation : concat(config.experts, " experts"));
   const Builder builder{config, training};
   LayerGraph graph;
   graph.config = config;

@@ -63,7 +63,7 @@ struct LayerGraph {
   double weights() const;  // = parameter_count(ar::parameters)
 };
 
-/// throws   Error(kUsage) as ar::validate
+/// throws   Error(kUsage) as ar::validate; Error(kUnsupported) on experts and gated layers, which are not priced
 LayerGraph layer_graph(const ar::Config& config, const Training& training);
 
 /// A layer as operators between layouts: its stream comes and goes in layout `stream`, the text whole.

@@ -194,15 +194,18 @@ struct Predictor::State {
 
   // --- one rank -------------------------------------------------------------------------------------------------------
 
-  /// Bytes of the stream at a chunk's border, for a micro-batch; with the text that goes along.
+  /// Bytes of the stream at a chunk's border, for a micro-batch.
   double border_bytes(const Plan& plan, const Shape& shape, bool encoder) const {
-    const auto width = static_cast<double>(config.width * shape.pictures);
     const double parts = plan.residual == "split" ? static_cast<double>(shape.tensor) : 1.0;
-    const double text =
-        width * static_cast<double>(config.text_depth > 0 ? config.max_text_tokens : 0);
-    const double picture = width * static_cast<double>(config.grid_height * config.grid_width);
-    return encoder ? kStreamBytes * text / parts
-                   : kStreamBytes * picture / parts + training.compute_bytes * text;
+    const int64_t tokens =
+        encoder ? config.max_text_tokens : config.grid_height * config.grid_width;
+    return kStreamBytes * static_cast<double>(tokens * config.width * shape.pictures) / parts;
+  }
+
+  /// Of the encoder's output, which goes from its last rank to all with decoder blocks, and what they want changed in it back.
+  double text_bytes(const Shape& shape) const {
+    return training.compute_bytes *
+           static_cast<double>(config.max_text_tokens * config.width * shape.pictures);
   }
 
   double rank_memory(const Plan& plan, const Shape& shape, const ModelCost& costs,
@@ -329,6 +332,24 @@ struct Predictor::State {
     return {shape.batches * sum, {shape.batches * sum}, {shape.batches * sum}};
   }
 
+  /// How often a rank sends the text, or its gradient, for a micro-batch.
+  double text_messages(const Plan& plan, const Shape& shape, int64_t rank) const {
+    const auto holds = [&](int64_t r, parallel::BlockRange parallel::Stage::*stack) {
+      for (size_t i = static_cast<size_t>(r); i < plan.stages.size();
+           i += static_cast<size_t>(shape.ranks))
+        if ((plan.stages[i].*stack).size() > 0) return true;
+      return false;
+    };
+    int64_t end = 0;  // of the encoder
+    for (int64_t r = 0; r < shape.ranks; ++r)
+      if (holds(r, &parallel::Stage::encoder)) end = r;
+    if (rank != end) return holds(rank, &parallel::Stage::decoder) ? 1 : 0;
+    double others = 0;
+    for (int64_t r = 0; r < shape.ranks; ++r)
+      if (r != end && holds(r, &parallel::Stage::decoder)) ++others;
+    return others;
+  }
+
   std::map<std::string, double> rank_bytes(const Plan& plan, const Shape& shape,
                                            const ModelCost& costs, int64_t rank) const {
     std::map<std::string, double> bytes;
@@ -348,11 +369,16 @@ struct Predictor::State {
       send_all(costs.decoder, stage.decoder);
       send_all(costs.encoder, stage.encoder);
       if (shape.ranks == 1) continue;
-      const double borders = (i < last ? 1.0 : 0.0) + (i > 0 ? 1.0 : 0.0);  // forward, backward
-      bytes["send"] += shape.batches * borders * border_bytes(plan, shape, false);
+      const auto borders = [](int64_t at, int64_t end) {  // forward, backward
+        return (at < end ? 1.0 : 0.0) + (at > 0 ? 1.0 : 0.0);
+      };
+      bytes["send"] += shape.batches * borders(i, last) * border_bytes(plan, shape, false);
       if (graph.has_text() && i < shape.ranks)
-        bytes["send"] += shape.batches * (i > 0 ? 2.0 : 1.0) * border_bytes(plan, shape, true);
+        bytes["send"] +=
+            shape.batches * borders(i, shape.ranks - 1) * border_bytes(plan, shape, true);
     }
+    if (shape.ranks > 1 && graph.has_text())
+      bytes["send"] += shape.batches * text_messages(plan, shape, rank) * text_bytes(shape);
     if (shape.data == 1) return bytes;
     const auto n = static_cast<double>(shape.data);
     const double once = kWeightBytes * weights_held * (n - 1) / n;

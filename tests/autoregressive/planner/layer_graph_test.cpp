@@ -5,6 +5,7 @@
 #include "autoregressive/model.h"
 #include "kernels/attention_mask.h"
 #include "kernels/parameters.h"
+#include "tests/support/expect_error.h"
 
 namespace lexel::planner {
 namespace {
@@ -12,6 +13,7 @@ namespace {
 TEST(LayerGraph, WeightsAreThoseOfTheModel) {
   for (const std::string& name : ar::preset_names()) {
     const ar::Config config = ar::preset(name);
+    if (config.experts > 0) continue;
     ar::Model layout = ar::model_layout(config);
     EXPECT_EQ(layer_graph(config, {}).weights(),
               static_cast<double>(parameter_count(ar::parameters(layout))))
@@ -66,6 +68,12 @@ TEST(LayerGraph, KeptBytesOfABlockAreCountedByHand) {
   }
   EXPECT_EQ(kept, 16 * 4.0 * (2 * (8 + 8) + 4 * 8 + 2 + 2 * 32));
   EXPECT_EQ(once, 0);
+}
+
+TEST(LayerGraph, ExpertsAreRefused) {
+  tests::expect_error(ErrorKind::kUnsupported,
+                      "expected a dense model with gelu or relu, got 64 experts",
+                      [] { layer_graph(ar::preset("glam-0.1b-64e"), {}); });
 }
 
 TEST(LayerGraph, BlocksThatAreAlikeArePlannedOnce) {

@@ -148,6 +148,15 @@ TEST_F(PredictionTest, OneForwardOneBackwardHoldsFewerActivationsThanGpipe) {
   EXPECT_LT(gpipe.bubble, 0.5);
 }
 
+TEST_F(PredictionTest, APipelineSendsItsStreamsAndTheText) {
+  // Two stages: the stream of pictures forward or backward, of texts the same, and the text one way or its gradient back.
+  const double picture = 4.0 * 64 * 256 * 320, text = 4.0 * 64 * 48 * 320;
+  for (const int64_t micro_batches : {1, 8}) {
+    const auto predicted = predictor.predict(plan(config(), "pipeline=2", micro_batches));
+    EXPECT_EQ(predicted.bytes, (std::map<std::string, double>{{"send", picture + 2 * text}}));
+  }
+}
+
 TEST_F(PredictionTest, MoreMicroBatchesShrinkTheBubble) {
   double before = 1;
   for (const int64_t micro_batches : {2, 4, 8, 16}) {

@@ -28,7 +28,7 @@ struct SpaeRecipe {
   double photo_share = 0.33;  // of a batch
   int64_t views = 4;          // of each drawing and photo, whose features are kept; 0: without end
   int64_t known_words = 16;   // of a picture, that targets are drawn from
-  int64_t said_at_least = 1;          // captions that hold a word which "guide" may say
+  int64_t said_at_least = 1;  // captions that hold a word which "guide" may say
   bool start_from_guide = true;       // the semantic path starts as the guide's net
   int64_t discriminator_base = 2048;  // channels times pixels (vqgan::DiscriminatorConfig)
   int64_t discriminator_channels = 128;

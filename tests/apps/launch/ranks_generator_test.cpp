@@ -40,7 +40,7 @@ class RanksGenerator : public testing::Test {
     recipe_.pretrain_text_steps = 0;
     recipe_.noise_most = recipe_.noise_blind = recipe_.noise_captions = "0";
     recipe_.places = "1";
-    write_file(path("recipe.json"), recipe_fields::write(recipe_));
+    write_file(path("recipe.json"), train::recipe_fields::write(recipe_));
   }
   std::string path(const std::string& name) const { return (folder_ / name).string(); }
 

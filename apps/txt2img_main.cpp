@@ -44,6 +44,14 @@ void define_outputs(CLI::App& app, Txt2ImgOptions& options) {
       ->needs(preview)
       ->option_text("N [32]");
   add_device_option(app, options.device);
+  app.add_option("--mesh", options.mesh,
+                 "Ranks of lexel launch, torchrun, mpirun or srun that share the generator, as in "
+                 "tensor=2 (default: all that run); the picture is that of one")
+      ->option_text("tensor=N");
+  app.add_option("--timeout", options.timeout,
+                 "Seconds after which a rank that others wait for is taken for dead")
+      ->check(CLI::Range(0.1, 1e6))
+      ->option_text("S [600]");
   add_quiet_option(app, options.quiet);
 }
 
@@ -146,6 +154,7 @@ int main(int argc, char** argv) {
         "  txt2img --prompts captions.txt --seed 7 --rerank 16 -o pictures/\n"
         "  txt2img --like fish.png -o again.png\n"
         "  txt2img \"a hat\" --edit photo.jpg --mask mask.png -o hat.png\n"
+        "  lexel launch -n 2 -- txt2img \"a red fish\" -o fish.png\n"
         "Exit code: 0 done, 1 internal, 2 usage, 3 bad data, 4 input/output, 5 unsupported");
   };
   return run_command_line("txt2img", "[OPTIONS] CAPTION...", "Captions to pictures.", argc, argv,

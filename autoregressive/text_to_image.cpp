@@ -62,7 +62,8 @@ TextToImage::TextToImage(const std::string& generator_path, const std::string& t
   }
   check_same_tokenizer(generator, generator_path, tokenizer_->info());
   text_ = std::move(generator.text);
-  model_ = ar::pack(std::move(generator.model), setup.weights);
+  model_ = setup.pack ? setup.pack(std::move(generator.model), setup.weights)
+                      : ar::pack(std::move(generator.model), setup.weights);
 }
 
 TextToImage::Result TextToImage::draw(const std::vector<std::string>& captions,

@@ -18,9 +18,13 @@ namespace lexel {
 /// numbers as captions, "7".
 class TextToImage {
  public:
+  /// How the generator is laid out for drawing: ar::pack where it is empty, or a rank's share of it.
+  using Pack = std::function<ar::PackedModel(ar::Model model, kernels::WeightFormat format)>;
+
   struct Setup {
     std::string device = "auto";                                   // see kernels/device.h
     kernels::WeightFormat weights = kernels::WeightFormat::kInt8;  // of the decoder's matrices
+    Pack pack{};
   };
 
   struct Options {

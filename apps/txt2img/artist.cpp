@@ -8,6 +8,7 @@
 #include <iostream>
 #include <numeric>
 #include <sstream>
+#include <utility>
 
 #include "kernels/check.h"
 #include "tokenizers/io/model_file.h"
@@ -28,11 +29,14 @@ void check_same(const ModelStamp& found, const ModelStamp& remembered, const std
 
 }  // namespace
 
-Artist::Artist(const Txt2ImgOptions& options, const Record& asked, bool again)
+Artist::Artist(const Txt2ImgOptions& options, const Record& asked, bool again,
+               TextToImage::Pack pack)
     : options_(options),
       asked_(asked),
       model_(options.model, options.tokenizer,
-             {.device = options.device, .weights = weight_format(asked.precision)}) {
+             {.device = options.device,
+              .weights = weight_format(asked.precision),
+              .pack = std::move(pack)}) {
   const ModelStamp generator{file_name(options.model), model_.generator_fingerprint()};
   const ModelStamp tokenizer{file_name(options.tokenizer), model_.tokenizer_fingerprint()};
   if (again) {

@@ -25,9 +25,10 @@ class Artist {
   ///
   /// asked    what every picture of the run has in common: sampling, precision, and of a picture that is drawn again what it was
   ///          drawn with
+  /// pack     of the generator: see TextToImage::Setup
   /// again    the models must be those of `asked`, and so must the photo and mask of an edit
   /// throws   what loading throws; Error(kBadData) another model, photo or mask than `asked` names
-  Artist(const Txt2ImgOptions& options, const Record& asked, bool again);
+  Artist(const Txt2ImgOptions& options, const Record& asked, bool again, TextToImage::Pack pack);
 
   /// Pictures that are best drawn together.
   size_t at_once() const;

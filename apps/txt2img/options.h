@@ -26,6 +26,9 @@ struct Txt2ImgOptions {
   int64_t preview_every = 32;  // tokens
   bool quiet = false;
 
+  std::string mesh;      // "tensor=2": ranks that share the generator; empty: all that run
+  double timeout = 600;  // seconds that a rank waits for another in a collective
+
   int64_t count = 1;  // pictures a caption
   uint64_t seed = 0;
   double guidance = 1.5;

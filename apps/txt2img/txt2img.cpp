@@ -1,11 +1,13 @@
 #include <algorithm>
 #include <iostream>
+#include <optional>
 
 #include "apps/progress.h"
 #include "apps/txt2img/artist.h"
 #include "apps/txt2img/captions.h"
 #include "apps/txt2img/options.h"
 #include "apps/txt2img/outputs.h"
+#include "apps/txt2img/ranks.h"
 #include "apps/txt2img/record.h"
 #include "kernels/check.h"
 #include "tokenizers/io/atomic_file.h"
@@ -47,9 +49,8 @@ std::vector<Job> jobs_of(const Captions& captions, int64_t count) {
   return jobs;
 }
 
-}  // namespace
-
-int run_txt2img(const Txt2ImgOptions& options) {
+/// One rank's part of the work.
+int draw_all(const Txt2ImgOptions& options, parallel::Mesh& mesh) {
   const bool again = !options.like.empty();
   const Record asked = asked_of(options);
   Captions captions;
@@ -59,14 +60,19 @@ int run_txt2img(const Txt2ImgOptions& options) {
     const bool from_stdin = options.captions == std::vector<std::string>{"-"};
     captions = read_captions(options.captions, from_stdin ? "-" : options.prompts);
   }
-  for (const std::string& problem : captions.problems) std::cerr << "txt2img: " << problem << "\n";
+  if (mesh.world().rank == 0) {
+    for (const std::string& problem : captions.problems)
+      std::cerr << "txt2img: " << problem << "\n";
+  }
   const int code_of_problems =
       captions.problems.empty() ? 0 : static_cast<int>(ErrorKind::kBadData);
   const std::vector<Job> jobs = jobs_of(captions, options.count);
   if (jobs.empty()) return code_of_problems;
 
-  Outputs outputs(options, jobs);
-  Artist artist(options, asked, again);
+  std::optional<Outputs> outputs;  // of rank 0
+  if (mesh.world().rank == 0) outputs.emplace(options, jobs);
+  Artist artist(options, asked, again, pack_for(mesh));
+  check_same_drawing(mesh, options, asked, jobs, artist.model());
   bool same = true;
   {
     Progress progress("txt2img", static_cast<int64_t>(jobs.size()) * artist.tokens_a_picture(),
@@ -76,17 +82,25 @@ int run_txt2img(const Txt2ImgOptions& options) {
       const std::vector<Job> group(jobs.begin() + static_cast<long>(first),
                                    jobs.begin() + static_cast<long>(last));
       for (const Drawn& drawn : artist.draw(group, progress)) {
-        outputs.add(drawn, artist.model().tokenizer().info());
+        if (outputs) outputs->add(drawn, artist.model().tokenizer().info());
         same = same && (!again || drawn.record.tokens == asked.tokens);
       }
     }
   }
-  const std::string written = outputs.finish();
+  const std::string written = outputs ? outputs->finish() : "";
   if (!written.empty() && !options.quiet) std::cerr << "txt2img: wrote " << written << "\n";
   check(same, ErrorKind::kBadData, options.like,
         ": this machine drew other tokens with the same model and seed (it computes in another "
         "order)");
   return code_of_problems;
+}
+
+}  // namespace
+
+int run_txt2img(const Txt2ImgOptions& options) {
+  parallel::Mesh mesh = drawing_mesh(options);
+  const Txt2ImgOptions own = own_options(options, mesh);
+  return with_ranks(mesh, [&] { return draw_all(own, mesh); });
 }
 
 }  // namespace lexel::cli

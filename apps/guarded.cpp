@@ -15,8 +15,13 @@ bool is_out_of_memory(const std::string& text) {
          text.find("out of memory") != std::string::npos;
 }
 
+/// One line, written at once: several ranks share a terminal.
+void say(const std::string& name, const std::string& text) {
+  std::cerr << name + ": " + text + "\n" << std::flush;
+}
+
 int out_of_memory(const std::string& name) {
-  std::cerr << name << ": not enough memory; less at once may fit (--batch, where there is one)\n";
+  say(name, "not enough memory; less at once may fit (--batch, where there is one)");
   return static_cast<int>(ErrorKind::kUnsupported);
 }
 
@@ -26,14 +31,14 @@ int guarded(const std::string& name, const std::function<int()>& work) {
   try {
     return work();
   } catch (const Error& error) {
-    std::cerr << name << ": " << error.what() << "\n";
+    say(name, error.what());
     return error.exit_code();
   } catch (const std::bad_alloc&) {
     return out_of_memory(name);
   } catch (const std::exception& error) {
     const std::string text = error.what();
     if (is_out_of_memory(text)) return out_of_memory(name);
-    std::cerr << name << ": internal error: " << text.substr(0, text.find('\n')) << "\n";
+    say(name, "internal error: " + text.substr(0, text.find('\n')));
   }
   return static_cast<int>(ErrorKind::kInternal);
 }

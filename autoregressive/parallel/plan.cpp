@@ -105,10 +105,14 @@ Plan even_plan(const ar::Config& config, const MeshShape& mesh, int64_t batch,
   if (mesh.length("tensor") > 1) {
     ar::Model layout = ar::model_layout(config);
     const ParameterList weights = ar::parameters(layout);
-    for (const Annotation& annotation : tensor_annotations())  // a model without text has fewer
-      if (std::ranges::any_of(weights,
-                              [&](const Parameter& p) { return fits(annotation.pattern, p.name); }))
-        plan.annotations.push_back(annotation);
+    for (const Annotation& annotation : tensor_annotations()) {
+      // A model without text has fewer weights; a table of words has any number of rows, and stays whole where they do not divide.
+      const auto is_split = [&](const Parameter& p) {
+        return fits(annotation.pattern, p.name) &&
+               (p.name != "text_embedding.weight" || p.shape[0] % mesh.length("tensor") == 0);
+      };
+      if (std::ranges::any_of(weights, is_split)) plan.annotations.push_back(annotation);
+    }
   }
   check_plan(plan, config);
   return plan;

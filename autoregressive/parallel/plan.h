@@ -93,7 +93,7 @@ std::string model_fingerprint(const ar::Config& config);
 std::vector<Annotation> tensor_annotations();
 
 /// A plan by hand: blocks shared out evenly, encoder and decoder each over all ranks of the pipeline (the encoder in the
-/// first round), tensor_annotations() where the mesh has that axis.
+/// first round), tensor_annotations() where the mesh has that axis (the table of words whole where its rows do not divide).
 ///
 /// throws   Error(kUsage) as check_plan
 Plan even_plan(const ar::Config& config, const MeshShape& mesh, int64_t batch,

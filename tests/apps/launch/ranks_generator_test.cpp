@@ -97,6 +97,16 @@ TEST_F(RanksGenerator, EveryMeshIsTheRunOfOneRank) {
             size_t{2 * 2 * 4 * 2});  // forward, backward; micro-batches; stacks
 }
 
+TEST_F(RanksGenerator, ExpertsOnTwoRanksAreTheRunOfOne) {
+  const std::vector<std::string> experts{"--set", "model.experts=4"};
+  ASSERT_EQ(train(1, "one", experts).exit_code, 0);
+  std::vector<std::string> mesh = experts;
+  mesh.insert(mesh.end(), {"--mesh", "expert=2"});
+  const ProgramResult result = train(2, "experts", mesh);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_LT(difference("one", "experts"), kTolerance);
+}
+
 TEST_F(RanksGenerator, ACheckpointOfOneMeshGoesOnOnOthers) {
   ASSERT_EQ(train(4, "whole", {"--mesh", "data=2,tensor=2"}).exit_code, 0);
   ASSERT_EQ(train(4, "cut", {"--mesh", "data=2,tensor=2", "--steps", "4"}).exit_code, 0);

@@ -9,6 +9,7 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 
 #include "autoregressive/parallel/meeting.h"
+#include "autoregressive/parallel/mpi_backend.h"
 #include "autoregressive/parallel/nccl_backend.h"
 #include "kernels/check.h"
 
@@ -104,8 +105,10 @@ Group::Group(const World& world, std::string axis, const std::string& name,
   state_->members = members;
   state_->name = concat("axis ", axis_, ", rank ", world.rank);
   try {
-    state_->backend =
-        device.is_cpu() ? gloo(world, name, rank_, size_) : nccl(world, name, rank_, size_);
+    state_->backend = device.is_cpu() && world.transport == "mpi"
+                          ? mpi_backend(world, members, rank_)
+                      : device.is_cpu() ? gloo(world, name, rank_, size_)
+                                        : nccl(world, name, rank_, size_);
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {

@@ -132,6 +132,9 @@ World world_from_environment(std::chrono::milliseconds timeout) {
   world.local_rank = launch.local_rank;
   world.launcher = launch.launcher;
   world.timeout = timeout;
+  world.transport = variable("LEXEL_TRANSPORT").value_or("gloo");
+  check(world.transport == "gloo" || world.transport == "mpi", ErrorKind::kUsage,
+        "the environment's LEXEL_TRANSPORT: expected gloo or mpi, got \"", world.transport, "\"");
   if (world.size == 1) return world;
   c10d::TCPStoreOptions options;
   options.port = static_cast<uint16_t>(launch.port);

@@ -19,11 +19,13 @@ struct World {
   std::string interface = "127.0.0.1";  // address that others reach this host by
   std::chrono::milliseconds timeout{
       600000};                       // of any collective: a rank that is later is taken for dead
+  std::string transport = "gloo";    // of groups on CPUs: "gloo", or "mpi" where the build has it
   std::shared_ptr<Meeting> meeting;  // null in a world of one
 };
 
 /// The world that the environment tells of: RANK and WORLD_SIZE with MASTER_ADDR and MASTER_PORT (torchrun, lexel launch), those
-/// of Open MPI's mpirun or of srun, in this order; none of them: one process alone. Connects to the others and waits for all.
+/// of Open MPI's mpirun or of srun, in this order; none of them: one process alone. Connects to the others and waits for all. LEXEL_TRANSPORT
+/// may be "mpi".
 ///
 /// timeout  of every collective
 /// throws   Error(kUsage) on values that cannot be, naming the variable; Error(kIo) naming the ranks that did not come

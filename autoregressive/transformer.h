@@ -61,7 +61,7 @@ class LayerRunner;  // layer_runner.h
 struct ExpertRecord {
   at::Tensor
       auxiliary;  // () differentiable: sum over layers of the auxiliary loss, each times E^2 so that even use of
-                  // experts is 1; undefined: no layer yet
+      // experts is 1; undefined: no layer yet
   std::vector<at::Tensor>
       chosen;  // (E) int64 of each layer: tokens whose first choice an expert was
 };

@@ -87,7 +87,7 @@ TEST(LexicalCodebookTest, AtFullWidthTheCodesKeepAllAngles) {
   const LexicalCodebook codebook = make_lexical_codebook(table, 4);
   const auto centred = unit_rows(codebook.semantics - codebook.semantics.mean(0));
   EXPECT_TRUE(at::allclose(at::matmul(codebook.codes, codebook.codes.t()),
-                           at::matmul(centred, centred.t()), 0, 1e-4));
+                           at::matmul(centred, centred.t()), 0, 1e-3));  // in half precision
 }
 
 TEST(LexicalCodebookTest, RefusesWhatCannotBe) {

@@ -59,9 +59,9 @@ class LayerRunner;  // layer_runner.h
 
 /// What a pass that learns tells of its experts, layer after layer.
 struct ExpertRecord {
-  at::Tensor
-      auxiliary;  // () differentiable: sum over layers of the auxiliary loss, each times E^2 so that even use of
-      // experts is 1; undefined: no layer yet
+  // () differentiable: sum over layers of the auxiliary loss, each times E^2 so that even use of experts is 1;
+  // undefined: no layer yet
+  at::Tensor auxiliary;
   std::vector<at::Tensor>
       chosen;  // (E) int64 of each layer: tokens whose first choice an expert was
 };

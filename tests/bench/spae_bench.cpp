@@ -15,7 +15,8 @@ namespace spae = lexel::spae;
 
 spae::Model random_model(const std::string& preset) {
   spae::Config config = spae::preset(preset);
-  config.feature_width = 0;  // the eye is another network
+  if (preset == "spae-128") config.code_width = 8;  // as the shipped model has it
+  config.feature_width = 0;                         // the eye is another network
   spae::LexicalCodebook words;
   for (int64_t k = 0; k < config.num_words; ++k) words.words.push_back("w" + std::to_string(k));
   words.ids = at::arange(config.num_words, at::kLong);

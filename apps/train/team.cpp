@@ -31,6 +31,8 @@ parallel::Mesh mesh_of(const cli::TrainTaskOptions& options) {
         options.timeout);
   const auto timeout = std::chrono::milliseconds(static_cast<int64_t>(options.timeout * 1000.0));
   const parallel::World world = parallel::world_from_environment(timeout);
+  check(world.size == 1 || resolve_device(options.device).is_cpu(), ErrorKind::kUnsupported,
+        "several ranks train on CPUs alone so far; use --device cpu");
   const std::string text =
       options.mesh.empty() && world.size > 1 ? concat("data=", world.size) : options.mesh;
   return parallel::Mesh(world, parallel::parse_mesh(text), at::kCPU);

@@ -28,6 +28,8 @@ PartedGenerator::PartedGenerator(ar::Model& model, const parallel::Plan& plan, p
   if (mesh.along("tensor").size() > 1) {
     runner_ = std::make_unique<parallel::ShardedRunner>(sharding_, mesh);
   }
+  ar::Model layout = ar::model_layout(config_);
+  for (const Parameter& p : ar::parameters(layout)) places_[p.name] = place_in_whole(p);
   const int64_t rank = mesh.coordinate("pipeline");
   for (const Parameter& p : parallel::stage_parameters(model, plan_, rank))
     names_.push_back(p.name);
@@ -45,27 +47,22 @@ ParameterList PartedGenerator::parameters(ar::Model& model) const {
   return list;
 }
 
-PlaceOfTensor PartedGenerator::place_of(const std::string& name) const {
-  ar::Model layout = ar::model_layout(config_);
-  for (const Parameter& p : ar::parameters(layout)) {
-    if (p.name != name) continue;
-    const parallel::Placement& placement = sharding_.weight(name);
-    PlaceOfTensor place{p.shape, {}, true};
-    // Of ranks that hold the same values the first counts.
-    for (const char* const axis : {"tensor", "expert"})
-      if (placement.axis != axis && mesh_.coordinate(axis) != 0) place.counts = false;
-    if (!placement.split) return place;
-    const int64_t ranks = mesh_.along(placement.axis).size();
-    if (ranks == 1) return place;
-    // The same part of each of the matrices that lie behind each other.
-    const int64_t matrices = placement.dim == 0 ? sharding_.stacks.at(name) : 1;
-    const int64_t rows = p.shape[size_t(placement.dim)] / matrices, own = rows / ranks;
-    place.part.dim = placement.dim;
-    for (int64_t m = 0; m < matrices; ++m)
-      place.part.ranges.emplace_back(m * rows + mesh_.coordinate(placement.axis) * own, own);
-    return place;
-  }
-  fail(ErrorKind::kInternal, "no parameter ", name);
+PlaceOfTensor PartedGenerator::place_in_whole(const Parameter& whole) const {
+  const parallel::Placement& placement = sharding_.weight(whole.name);
+  PlaceOfTensor place{whole.shape, {}, true};
+  // Of ranks that hold the same values the first counts.
+  for (const char* const axis : {"tensor", "expert"})
+    if (placement.axis != axis && mesh_.coordinate(axis) != 0) place.counts = false;
+  if (!placement.split) return place;
+  const int64_t ranks = mesh_.along(placement.axis).size();
+  if (ranks == 1) return place;
+  // The same part of each of the matrices that lie behind each other.
+  const int64_t matrices = placement.dim == 0 ? sharding_.stacks.at(whole.name) : 1;
+  const int64_t rows = whole.shape[size_t(placement.dim)] / matrices, own = rows / ranks;
+  place.part.dim = placement.dim;
+  for (int64_t m = 0; m < matrices; ++m)
+    place.part.ranges.emplace_back(m * rows + mesh_.coordinate(placement.axis) * own, own);
+  return place;
 }
 
 at::Tensor PartedGenerator::train(const ar::Model& model,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,7 +30,7 @@ class PartedGenerator {
   ParameterList parameters(ar::Model& model) const;
 
   /// The shape of the whole parameter, and where this rank's part lies in it.
-  PlaceOfTensor place_of(const std::string& name) const;
+  const PlaceOfTensor& place_of(const std::string& name) const { return places_.at(name); }
 
   bool pipelined() const { return pipeline_ != nullptr; }
   /// Tokens to experts of other ranks along the axis "expert", and back; null where one rank holds all.
@@ -49,11 +50,14 @@ class PartedGenerator {
   std::vector<parallel::TraceEvent> trace() const;
 
  private:
+  PlaceOfTensor place_in_whole(const Parameter& whole) const;
+
   parallel::Plan plan_;
   parallel::Mesh& mesh_;
   ar::Config config_;
   parallel::Sharding sharding_;
-  std::vector<std::string> names_;  // of this rank's parameters
+  std::map<std::string, PlaceOfTensor> places_;  // of all parameters: norms ask at every step
+  std::vector<std::string> names_;               // of this rank's parameters
   std::unique_ptr<parallel::ShardedRunner> runner_;
   std::unique_ptr<parallel::Pipeline> pipeline_;
   std::unique_ptr<parallel::ExpertAllToAll> exchange_;

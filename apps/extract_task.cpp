@@ -9,20 +9,9 @@
 #include "tokenizers/io/model_file.h"
 
 namespace lexel::cli {
-namespace {
-
-ar::Stored stored_as(const std::string& name) {
-  if (name == "fp32") return ar::Stored::kFloat32;
-  if (name == "bf16") return ar::Stored::kBFloat16;
-  check(name == "int8", ErrorKind::kUsage, "--weights: expected fp32, bf16 or int8, got '", name,
-        "'");
-  return ar::Stored::kInt8;
-}
-
-}  // namespace
 
 int run_extract_task(const ExtractTaskOptions& options) {
-  const ar::Stored stored = stored_as(options.weights);
+  const ar::Stored stored = ar::parse_stored(options.weights);
   const ModelFile whole = read_model_file(options.model);
   ar::Generator generator = ar::read_generator(whole, options.model, at::kCPU);
   const int64_t before = parameter_count(ar::parameters(generator.model));

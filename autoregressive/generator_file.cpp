@@ -56,6 +56,14 @@ at::ScalarType dtype_of(Stored stored) {
 
 }  // namespace
 
+Stored parse_stored(const std::string& name) {
+  if (name == "fp32") return Stored::kFloat32;
+  if (name == "bf16") return Stored::kBFloat16;
+  check(name == "int8", ErrorKind::kUsage, "--weights: expected fp32, bf16 or int8, got '", name,
+        "'");
+  return Stored::kInt8;
+}
+
 ModelFile generator_file(const Generator& generator, Stored stored, const std::string& provenance,
                          const std::string& license) {
   const Config& config = generator.model.config;

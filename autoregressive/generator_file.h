@@ -22,6 +22,10 @@ struct Generator {
 /// kernels::pack_weights does, so that a program that packs them to int8 gets the same numbers.
 enum class Stored { kFloat32, kBFloat16, kInt8 };
 
+/// "fp32", "bf16" or "int8".
+/// throws   Error(kUsage) naming what there is
+Stored parse_stored(const std::string& name);
+
 /// provenance  JSON object, see model_file.h
 /// throws      Error(kUsage) a text tokenizer that is missing, or not the model's, or a fingerprint that is none;
 ///             Error(kBadData) a tensor that is not finite once stored (named)

@@ -161,6 +161,7 @@ void start_from_codes(Model& model, const at::Tensor& codes, uint64_t seed) {
       (lengths > 1e-4 * lengths.max()).to(codes.scalar_type());  // (K, Z), orthonormal columns
   const at::Tensor table = spread.matmul(projection);            // (K, D)
   for (at::Tensor* const target : {&model.token_embedding, &model.softmax.weight}) {
+    if (!target->defined()) continue;
     const at::Tensor scaled = table * (target->std() / table.std());
     target->mul_(0.1).add_(scaled);  // what was there keeps equal codes apart
   }

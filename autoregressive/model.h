@@ -55,6 +55,7 @@ int64_t block_parameter_count(const Config& config);
 
 /// Puts the tokenizer's codes where fresh tables of tokens stand: token_embedding and softmax.weight become one random projection
 /// of the whitened codes, with the spread that fresh values have, plus a tenth of the values before. What looks alike then starts alike.
+/// A table that is undefined (another rank's) stays so.
 ///
 /// codes    (K, Z) float32
 /// throws   Error(kUsage) on another K

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "apps/train/state_piece.h"
@@ -62,6 +63,11 @@ class Optimizer {
   /// returns  norm of the whole gradient before clipping
   /// throws   Error(kBadData) naming the first tensor whose gradient is not finite; nothing is changed then
   double step(double rate, const std::map<std::string, double>& factors);
+
+  /// See parallel::UpdateSharding.
+  void trace_to(std::shared_ptr<parallel::Timeline> timeline) {
+    sharding_->trace_to(std::move(timeline));
+  }
 
   /// After this rank's slices were changed from outside (a checkpoint): all ranks get the others'.
   void share_weights() { sharding_->share_weights(); }

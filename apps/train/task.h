@@ -11,6 +11,7 @@
 #include "apps/train/batch_share.h"
 #include "apps/train/state_piece.h"
 #include "autoregressive/parallel/mesh.h"
+#include "autoregressive/parallel/timeline.h"
 #include "kernels/parameters.h"
 
 namespace lexel::train {
@@ -120,13 +121,16 @@ class Task {
   /// Forward and backward of the batches `numbers`: adds the gradient of the mean of their losses.
   virtual std::vector<TaskLoss> train_step(const std::vector<int64_t>& numbers, double progress);
 
+  /// Draws what train_step() did in the last step. The runner draws what it does itself.
+  virtual void add_to(parallel::Timeline& timeline) const { static_cast<void>(timeline); }
+
   /// The loss of batch `number` (step * accumulation + part): samples depend on the seed and this number alone, so that a resumed
   /// run equals an uninterrupted one. Workers may prepare the batches that follow.
   ///
   /// progress  of the run, 0..1
   virtual TaskLoss loss(int64_t number, double progress) = 0;
 
-  /// Called with the averaged weights in place where there are any; no gradient.
+  /// Called with the averaged weights in place where there are any, on all ranks; no gradient. Samples need be on rank 0 alone.
   virtual TaskEvaluation evaluate(int64_t step) = 0;
 
   /// Writes the model as it is now (averaged weights in place where there are any). All ranks call it, as a model that lies in parts is
@@ -149,6 +153,8 @@ struct RunOptions {
   std::string command;          // for the provenance
   bool quiet = false;
   parallel::Mesh* mesh = nullptr;  // the ranks that train together; null: this one alone
+  std::string
+      trace{};  // file for a timeline of the last step, JSON of chrome's traces; empty: none
 };
 
 /// Trains until the budget is used, or SIGINT or SIGTERM comes; then writes checkpoint, report and, if the budget is used, the model.

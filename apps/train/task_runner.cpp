@@ -116,6 +116,7 @@ class Runner {
   const BatchShare share_;
   ParameterList parameters_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::shared_ptr<parallel::Timeline> timeline_;  // of the last step; or null
   std::unique_ptr<Budget> budget_;
   std::unique_ptr<RunLog> log_;
   std::string data_, data_fingerprint_;
@@ -152,6 +153,11 @@ Runner::Runner(Task& task, const RunOptions& options)
   require_gradients(parameters_, true);
   optimizer_ = std::make_unique<Optimizer>(parameters_, optimizer_options(schedule_),
                                            mesh_.along("data"), norm());
+  if (!options.trace.empty()) {
+    timeline_ = std::make_shared<parallel::Timeline>(parameters_.front().tensor->device(),
+                                                     mesh_.world().rank);
+    optimizer_->trace_to(timeline_);
+  }
   if (options.resume) restore();
   if (leads()) {
     log_ = std::make_unique<RunLog>(path("metrics.jsonl"), metrics_bytes_);
@@ -266,6 +272,7 @@ void Runner::run(const StopOnSignal& stop) {
     optimizer_->swap_averages();
   }
   save();
+  if (timeline_) write_trace(mesh_, *timeline_, options_.trace);
 }
 
 void Runner::follow_clock(const StopOnSignal* stop) {
@@ -282,11 +289,13 @@ void Runner::follow_clock(const StopOnSignal* stop) {
 void Runner::step() {
   const double progress = budget_->progress(step_);
   const double rate = learning_rate(schedule_, step_, progress);
+  if (timeline_) timeline_->clear();
   const auto terms = forward_and_backward(progress);
   usual_loss_.observe(step_, terms.at("loss"));
   double norm = 0.0;
   try {
     const Timer timer(since_.optimizer_s);
+    const parallel::Span span(timeline_.get(), "optimizer", "optimizer");
     norm = optimizer_->step(rate, {});
   } catch (const Error& error) {
     fail(error.kind(), "step ", step_ + 1, ": ", error.what());
@@ -316,15 +325,18 @@ std::map<std::string, double> Runner::forward_and_backward(double progress) {
     for (int64_t part = 0; part < share_.parts(); ++part)
       numbers.push_back(share_.number(step_ * share_.parts() + part));
     for (const TaskLoss& pass : task_.train_step(numbers, progress)) add(pass);
+    if (timeline_) task_.add_to(*timeline_);
   }
   for (int64_t part = 0; part < share_.parts() && !task_.pipelined(); ++part) {
     TaskLoss pass;
     {
       const Timer timer(since_.forward_s);
+      const parallel::Span span(timeline_.get(), concat("forward ", part), "forward");
       pass = task_.loss(share_.number(step_ * share_.parts() + part), progress);
     }
     {
       const Timer timer(since_.backward_s);
+      const parallel::Span span(timeline_.get(), concat("backward ", part), "backward");
       if (part + 1 == share_.parts()) optimizer_->overlap_next_backward();
       (share_.parts() > 1 ? pass.loss * share : pass.loss).backward();
     }
@@ -465,9 +477,8 @@ void run_task(Task& task, const RunOptions& options) {
   check(!options.output.empty(), ErrorKind::kUsage, "--output is needed: the folder of the run");
   keep_freed_memory();
   const StopOnSignal stop;
-  const parallel::Mesh alone;
-  tell_others_of_failure(options.mesh == nullptr ? alone : *options.mesh,
-                         [&] { Runner(task, options).run(stop); });
+  const parallel::World world = options.mesh == nullptr ? parallel::World() : options.mesh->world();
+  parallel::run_as_rank(world, [&] { Runner(task, options).run(stop); });
 }
 
 }  // namespace lexel::train

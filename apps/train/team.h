@@ -1,19 +1,26 @@
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "apps/train/optimizer.h"
 #include "apps/train/task_options.h"
 #include "autoregressive/parallel/mesh.h"
-#include "autoregressive/parallel/trace.h"
+#include "autoregressive/parallel/timeline.h"
 
 namespace lexel::train {
 
-/// The ranks of this run as the command line lays them out: by default all of them along "data".
-/// throws   Error(kUsage) a mesh of another number of ranks; Error(kIo) ranks that did not come
-parallel::Mesh mesh_of(const cli::TrainTaskOptions& options);
+/// The device of this process: of several GPUs of a host, each rank's own.
+/// throws   Error(kUsage) as resolve_device(), or more ranks on this host than GPUs
+at::Device device_of_rank(const std::string& name, const parallel::World& world);
+
+/// The world that a launcher started this run in.
+/// throws   Error(kUsage) on a timeout that cannot be; as parallel::world_from_environment
+parallel::World world_of(const cli::TrainTaskOptions& options);
+
+/// Its ranks as the command line lays them out: by default all of them along "data"; on GPUs they talk over NCCL.
+/// throws   Error(kUsage) a mesh of another number of ranks
+parallel::Mesh mesh_of(const cli::TrainTaskOptions& options, const parallel::World& world);
 
 /// All ranks run the same program with the same recipe on the same data.
 /// throws   Error(kUsage) on every rank, naming those that differ
@@ -21,6 +28,9 @@ void check_same_run(const parallel::Mesh& mesh, const std::string& recipe, const
 
 /// Norms over all ranks. The mesh must outlive the result.
 NormSum norm_over(parallel::Mesh& mesh);
+
+/// Sums over the ranks of a group, in place.
+void sum_over(parallel::Group& group, std::vector<double>& values);
 
 /// Means over all ranks, in place: what the log says.
 void average_over(parallel::Mesh& mesh, std::vector<double>& values);
@@ -32,11 +42,8 @@ struct Agreement {
 };
 Agreement agree(parallel::Mesh& mesh, double elapsed_s, bool stop);
 
-/// All ranks' events as one timeline, written by the first.
-void write_trace(const parallel::Mesh& mesh, const std::vector<parallel::TraceEvent>& events,
+/// All ranks' timelines as one, written by the first.
+void write_trace(const parallel::Mesh& mesh, const parallel::Timeline& timeline,
                  const std::string& path);
-
-/// Runs `body`; what it throws is told to the other ranks before it goes on.
-void tell_others_of_failure(const parallel::Mesh& mesh, const std::function<void()>& body);
 
 }  // namespace lexel::train

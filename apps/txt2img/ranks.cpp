@@ -1,7 +1,6 @@
 #include "apps/txt2img/ranks.h"
 
 #include <chrono>
-#include <exception>
 #include <string>
 #include <utility>
 
@@ -59,15 +58,6 @@ void check_same_drawing(const parallel::Mesh& mesh, const Txt2ImgOptions& option
   parallel::check_same_everywhere(world, "tokenizer", model.tokenizer_fingerprint().substr(0, 12));
   parallel::check_same_everywhere(world, "captions and options (their SHA-256)",
                                   sha256(drawing.data(), drawing.size()).substr(0, 12));
-}
-
-int with_ranks(const parallel::Mesh& mesh, const std::function<int()>& body) {
-  try {
-    return body();
-  } catch (const std::exception& error) {
-    parallel::tell_failure(mesh.world(), error.what());
-    throw;
-  }
 }
 
 }  // namespace lexel::cli

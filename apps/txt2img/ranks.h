@@ -1,6 +1,5 @@
 #pragma once
 
-#include <functional>
 #include <vector>
 
 #include "apps/txt2img/options.h"
@@ -27,8 +26,5 @@ TextToImage::Pack pack_for(parallel::Mesh& mesh);
 void check_same_drawing(const parallel::Mesh& mesh, const Txt2ImgOptions& options,
                         const Record& asked, const std::vector<Job>& jobs,
                         const TextToImage& model);
-
-/// Runs `body`; what it throws is told to the other ranks before it goes on.
-int with_ranks(const parallel::Mesh& mesh, const std::function<int()>& body);
 
 }  // namespace lexel::cli

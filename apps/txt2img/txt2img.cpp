@@ -100,7 +100,9 @@ int draw_all(const Txt2ImgOptions& options, parallel::Mesh& mesh) {
 int run_txt2img(const Txt2ImgOptions& options) {
   parallel::Mesh mesh = drawing_mesh(options);
   const Txt2ImgOptions own = own_options(options, mesh);
-  return with_ranks(mesh, [&] { return draw_all(own, mesh); });
+  int code = 0;
+  parallel::run_as_rank(mesh.world(), [&] { code = draw_all(own, mesh); });
+  return code;
 }
 
 }  // namespace lexel::cli

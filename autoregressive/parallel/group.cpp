@@ -2,11 +2,14 @@
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <algorithm>
 #include <dlfcn.h>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <utility>
 
 #include "autoregressive/parallel/meeting.h"
 #include "autoregressive/parallel/mpi_backend.h"
@@ -23,10 +26,17 @@ int64_t Traffic::bytes() const {
 
 struct Group::State {
   c10::intrusive_ptr<c10d::Backend> backend;
+  c10::intrusive_ptr<c10d::Backend> down;  // NCCL: messages to lower ranks, see message_way()
   std::shared_ptr<Meeting> meeting;
   std::vector<int64_t> members;  // ranks of the world
   std::string name;              // "axis tensor, rank 1 of 2"
   Traffic traffic;
+
+  /// NCCL runs all messages between two ranks, whichever way they go, in one order on one stream: a message each way at once
+  /// would have each rank wait for the other. So each way has a communicator of its own.
+  c10d::Backend& message_way(int64_t from, int64_t to) const {
+    return down && to < from ? *down : *backend;
+  }
 };
 
 struct Pending::Work {
@@ -34,6 +44,7 @@ struct Pending::Work {
   std::vector<at::Tensor> kept;
   std::shared_ptr<Group::State> group;
   std::string collective;
+  std::function<void()> tell;  // once it has been waited for
 
   [[noreturn]] void failed(const std::exception& error) const {
     const std::string where = concat(group->name, ", ", collective);
@@ -54,6 +65,21 @@ void Pending::wait() {
   } catch (const std::exception& error) {
     work->failed(error);
   }
+  if (work->tell) work->tell();
+}
+
+void Pending::then(std::function<void()> tell) {
+  if (!work_) return tell();
+  c10::intrusive_ptr<c10::ivalue::Future> future;
+  try {
+    future = work_->work->getFuture();
+  } catch (const c10::Error&) {  // Open MPI's have none
+  }
+  if (!future) {
+    work_->tell = std::move(tell);
+    return;
+  }
+  future->addCallback([tell = std::move(tell)](c10::ivalue::Future&) { tell(); });
 }
 
 namespace {
@@ -95,7 +121,10 @@ Group::Group(std::string axis) : axis_(std::move(axis)) {}
 
 Group::Group(const World& world, std::string axis, const std::string& name,
              const std::vector<int64_t>& members, at::Device device)
-    : axis_(std::move(axis)), size_(static_cast<int64_t>(members.size())), members_(members) {
+    : axis_(std::move(axis)),
+      device_(device),
+      size_(static_cast<int64_t>(members.size())),
+      members_(members) {
   const auto self = std::find(members.begin(), members.end(), world.rank);
   check_arg(self != members.end(), "Group", "rank ", world.rank, " is not one of the members");
   rank_ = self - members.begin();
@@ -109,10 +138,11 @@ Group::Group(const World& world, std::string axis, const std::string& name,
                           ? mpi_backend(world, members, rank_)
                       : device.is_cpu() ? gloo(world, name, rank_, size_)
                                         : nccl(world, name, rank_, size_);
+    if (device.is_cuda() && size_ > 1) state_->down = nccl(world, name + "/down", rank_, size_);
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
-    Pending::Work{{}, {}, state_, "start of the group"}.failed(error);
+    Pending::Work{{}, {}, state_, "start of the group", {}}.failed(error);
   }
 }
 
@@ -241,24 +271,35 @@ void Group::barrier() {
   }).wait();
 }
 
-Pending Group::send(const at::Tensor& x, int64_t to, int64_t tag) {
+Pending Group::send(const at::Tensor& x, int64_t to) {
   check_dense(x, "Group::send");
-  check_arg(to >= 0 && to < size_ && to != rank_ && tag >= 0, "Group::send", "axis ", axis_,
+  check_arg(to >= 0 && to < size_ && to != rank_, "Group::send", "axis ", axis_,
             ": no message from rank ", rank_, " to ", to);
-  return start("send", bytes_of(x), {x},
-               [to, tag](c10d::Backend& backend, std::vector<at::Tensor>& kept) {
-                 return backend.send(kept, static_cast<int>(to), static_cast<int>(tag));
-               });
+  return start("send", bytes_of(x), {x}, [&, to](c10d::Backend&, std::vector<at::Tensor>& kept) {
+    return state_->message_way(rank_, to).send(kept, static_cast<int>(to), /*tag=*/0);
+  });
 }
 
-Pending Group::receive(at::Tensor& x, int64_t from, int64_t tag) {
+Pending Group::receive(at::Tensor& x, int64_t from) {
   check_dense(x, "Group::receive");
-  check_arg(from >= 0 && from < size_ && from != rank_ && tag >= 0, "Group::receive", "axis ",
-            axis_, ": no message from rank ", from, " to ", rank_);
-  return start("receive", 0, {x},
-               [from, tag](c10d::Backend& backend, std::vector<at::Tensor>& kept) {
-                 return backend.recv(kept, static_cast<int>(from), static_cast<int>(tag));
-               });
+  check_arg(from >= 0 && from < size_ && from != rank_, "Group::receive", "axis ", axis_,
+            ": no message from rank ", from, " to ", rank_);
+  return start("receive", 0, {x}, [&, from](c10d::Backend&, std::vector<at::Tensor>& kept) {
+    return state_->message_way(from, rank_).recv(kept, static_cast<int>(from), /*tag=*/0);
+  });
+}
+
+void Group::connect(int64_t other) {
+  check_arg(other >= 0 && other < size_ && other != rank_, "Group::connect", "axis ", axis_,
+            ": no rank ", other, " beside ", rank_);
+  if (!device_.is_cuda()) return;
+  const Traffic before = state_->traffic;
+  const int64_t first = std::min(rank_, other), second = std::max(rank_, other);
+  for (const auto& [from, to] : {std::pair(first, second), std::pair(second, first)}) {
+    at::Tensor one = at::zeros({1}, at::TensorOptions(device_));
+    (from == rank_ ? send(one, to) : receive(one, from)).wait();
+  }
+  state_->traffic = before;
 }
 
 const Traffic& Group::traffic() const {

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -30,6 +31,8 @@ class Pending {
   explicit Pending(std::shared_ptr<Work> work) : work_(std::move(work)) {}
   /// throws   Error(kIo) naming axis, rank and collective when another rank died, timed out or threw
   void wait();
+  /// Calls `tell` once when it is done, from any thread, on a GPU with a current stream on which what comes next comes after it.
+  void then(std::function<void()> tell);
 
  private:
   std::shared_ptr<Work> work_;
@@ -51,7 +54,8 @@ class Group {
 
   int64_t rank() const { return rank_; }  // among the members
   int64_t size() const { return size_; }
-  bool alone() const { return !state_; }  // nothing is ever sent
+  bool alone() const { return !state_; }         // nothing is ever sent
+  at::Device device() const { return device_; }  // of its tensors
   const std::string& axis() const { return axis_; }
   const std::vector<int64_t>& members() const { return members_; }  // ranks of the world
 
@@ -68,9 +72,12 @@ class Group {
   Pending all_gather_async(at::Tensor& out, const at::Tensor& in);
   Pending reduce_scatter_async(at::Tensor& out, const at::Tensor& in);
   Pending all_reduce_async(at::Tensor& x, Reduce reduce = Reduce::kSum);
-  /// Messages between two ranks are told apart by tag (>= 0).
-  Pending send(const at::Tensor& x, int64_t to, int64_t tag);
-  Pending receive(at::Tensor& x, int64_t from, int64_t tag);
+  /// Messages from one rank to another come in the order in which they are sent.
+  Pending send(const at::Tensor& x, int64_t to);
+  Pending receive(at::Tensor& x, int64_t from);
+  /// Before messages to and from `other`: both call it, and all ranks come to their pairs in one order of all pairs, since NCCL
+  /// holds whoever comes first. Nothing is counted.
+  void connect(int64_t other);
 
   const Traffic& traffic() const;
   void forget_traffic();
@@ -83,6 +90,7 @@ class Group {
                 Start&& start) const;
 
   std::string axis_;
+  at::Device device_ = at::kCPU;
   int64_t rank_ = 0, size_ = 1;
   std::vector<int64_t> members_{0};
   std::shared_ptr<State> state_;

@@ -6,30 +6,40 @@
 
 namespace lexel::parallel {
 
-int64_t Mail::tag(Cargo cargo, int64_t micro_batch, int64_t chunk) const {
-  return (static_cast<int64_t>(cargo) * micro_batches_ + micro_batch) * chunks_ + chunk;
+Mail::Mail(Group& group, const Letters& letters, bool with_backward,
+           std::function<at::Tensor(const Letter&)> room)
+    : group_(group), letters_(letters), room_(std::move(room)) {
+  for (int64_t rank = 0; rank < group.size(); ++rank)
+    for (const Letter& letter : letters.sent(rank, group.rank()))
+      if (with_backward || !letter.of_backward()) senders_[rank].letters.push_back(letter);
 }
 
-void Mail::receive(Cargo cargo, int64_t micro_batch, int64_t chunk, int64_t from, at::Tensor room) {
-  Incoming& message = incoming_[Key(cargo, micro_batch, chunk, from)];
-  message.content = std::move(room);
-  message.pending = group_.receive(message.content, from, tag(cargo, micro_batch, chunk));
+void Mail::expect(const Letter& letter) {
+  if (letter.from == group_.rank() || incoming_.contains(letter)) return;
+  Sender& sender = senders_.at(letter.from);
+  while (sender.expected < sender.letters.size()) {
+    const Letter& next = sender.letters[sender.expected++];
+    Incoming& message = incoming_[next];
+    message.content = room_(next);
+    message.pending = group_.receive(message.content, next.from);
+    if (next == letter) return;
+  }
+  fail(ErrorKind::kInternal, "a pipeline's letter that nobody sends");
 }
 
-at::Tensor Mail::take(Cargo cargo, int64_t micro_batch, int64_t chunk, int64_t from) {
-  auto node = incoming_.extract(Key(cargo, micro_batch, chunk, from));
-  check(!node.empty(), ErrorKind::kInternal, "a pipeline's message that nobody asked for");
+at::Tensor Mail::take(const Letter& letter) {
+  auto node = incoming_.extract(letter);
+  check(!node.empty(), ErrorKind::kInternal, "a pipeline's letter that nobody asked for");
   node.mapped().pending.wait();
   return std::move(node.mapped().content);
 }
 
-void Mail::send(Cargo cargo, int64_t micro_batch, int64_t chunk, int64_t to, const at::Tensor& x,
-                int64_t read_at) {
+void Mail::send(const Letter& letter, const at::Tensor& x) {
   const at::Tensor content = x.detach().contiguous();
-  if (to == group_.rank()) {
-    incoming_[Key(cargo, micro_batch, chunk, to)].content = content;
+  if (letter.to == group_.rank()) {
+    incoming_[letter].content = content;
   } else {
-    outgoing_.push_back({read_at, group_.send(content, to, tag(cargo, micro_batch, chunk))});
+    outgoing_.push_back({letters_.read_at(letter), group_.send(content, letter.to)});
   }
 }
 

@@ -2,44 +2,34 @@
 
 #include <ATen/core/Tensor.h>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <map>
-#include <tuple>
 #include <vector>
 
 #include "autoregressive/parallel/group.h"
+#include "autoregressive/parallel/pipeline_letters.h"
 
 namespace lexel::parallel {
 
-/// What travels between the ranks of a pipeline.
-enum class Cargo : int64_t {
-  kDecoderStream,
-  kDecoderGradient,
-  kEncoderStream,
-  kEncoderGradient,
-  kText,
-  kTextGradient
-};
-
-/// The messages of one pass on one rank. Sending never waits; those to the rank itself are handed over.
+/// The letters of one pass on one rank. Sending never waits; a letter to the rank itself is handed over.
 class Mail {
  public:
-  Mail(Group& group, int64_t micro_batches, int64_t chunks)
-      : group_(group), micro_batches_(micro_batches), chunks_(chunks) {}
+  /// letters  of the pass; outlives this
+  /// room     an empty tensor of the shape of a letter
+  Mail(Group& group, const Letters& letters, bool with_backward,
+       std::function<at::Tensor(const Letter&)> room);
 
-  /// Makes ready for a message of the shape of `room`; `chunk` is that of the reader.
-  void receive(Cargo cargo, int64_t micro_batch, int64_t chunk, int64_t from, at::Tensor room);
+  /// Makes ready for a letter, and for all that its sender sends before it.
+  void expect(const Letter& letter);
   /// What has come; waits for it.
-  /// throws   Error(kInternal) where receive() was not called for it
-  at::Tensor take(Cargo cargo, int64_t micro_batch, int64_t chunk, int64_t from);
-  /// `read_at` is the clock at which its reader needs it.
-  void send(Cargo cargo, int64_t micro_batch, int64_t chunk, int64_t to, const at::Tensor& x,
-            int64_t read_at);
+  /// throws   Error(kInternal) where expect() was not called for it
+  at::Tensor take(const Letter& letter);
+  void send(const Letter& letter, const at::Tensor& x);
   /// Waits for all that was sent to readers before `clock`, and frees it.
   void finish_sends(int64_t clock = std::numeric_limits<int64_t>::max());
 
  private:
-  using Key = std::tuple<Cargo, int64_t, int64_t, int64_t>;
   struct Incoming {
     at::Tensor content;
     Pending pending;
@@ -48,11 +38,16 @@ class Mail {
     int64_t read_at = 0;
     Pending pending;
   };
-  int64_t tag(Cargo cargo, int64_t micro_batch, int64_t chunk) const;
+  struct Sender {
+    std::vector<Letter> letters;  // in their order
+    size_t expected = 0;          // of them
+  };
 
   Group& group_;
-  int64_t micro_batches_, chunks_;
-  std::map<Key, Incoming> incoming_;
+  const Letters& letters_;
+  std::function<at::Tensor(const Letter&)> room_;
+  std::map<int64_t, Sender> senders_;
+  std::map<Letter, Incoming> incoming_;
   std::vector<Outgoing> outgoing_;
 };
 

@@ -75,14 +75,15 @@ Mesh::Mesh(const World& world, const MeshShape& shape, at::Device device)
         shape.axes.empty() ? "of one" : to_text(shape), " has ", shape.size(), " ranks, but ",
         world.size, world.size == 1 ? " process runs" : " processes run",
         " (start them with lexel launch -n ", shape.size(), " -- ..., torchrun, mpirun or srun)");
-  if (world.size == 1) return;
+  const bool nccl_of_one = device.is_cuda() && !world.launcher.empty();
+  if (world.size == 1 && !nccl_of_one) return;
   std::vector<int64_t> all(static_cast<size_t>(world.size));
   for (int64_t r = 0; r < world.size; ++r) all[static_cast<size_t>(r)] = r;
   everyone_ = Group(world, "everyone", "everyone", all, device);
   int64_t stride = world.size;
   for (const auto& [axis, length] : shape.axes) {
     stride /= length;
-    if (length == 1) {
+    if (length == 1 && !nccl_of_one) {
       groups_.emplace_back(axis, Group(axis));
       continue;
     }

@@ -31,11 +31,13 @@ std::string to_text(const MeshShape& shape);
 class Mesh {
  public:
   Mesh();  // of one
+  /// A launcher's one rank on a GPU has groups of NCCL's too, so that one GPU takes the path of many.
   /// throws   Error(kUsage) when the product of the axes is not the number of ranks, naming axes and both numbers
   Mesh(const World& world, const MeshShape& shape, at::Device device);
 
   const World& world() const { return world_; }
   const MeshShape& shape() const { return shape_; }
+  at::Device device() const { return everyone_.device(); }  // of the groups' tensors
   /// The ranks that differ from this one along `axis` alone; a group of one for an axis that is not named.
   Group& along(const std::string& axis);
   Group& everyone() { return everyone_; }

@@ -8,9 +8,7 @@
 #include <ATen/ops/zeros_like.h>
 #include <algorithm>
 #include <map>
-#include <optional>
 #include <torch/csrc/autograd/autograd.h>
-#include <tuple>
 #include <utility>
 
 #include "autoregressive/layer_runner.h"
@@ -19,26 +17,6 @@
 
 namespace lexel::parallel {
 namespace {
-
-/// The chunks of a stack that have blocks, in order.
-struct Route {
-  BlockRange Stage::*blocks;
-  std::vector<int64_t> chunks;
-
-  bool has(int64_t chunk) const { return std::ranges::find(chunks, chunk) != chunks.end(); }
-  int64_t first() const { return chunks.front(); }
-  int64_t last() const { return chunks.back(); }
-  int64_t before(int64_t chunk) const { return *std::prev(std::ranges::find(chunks, chunk)); }
-  int64_t after(int64_t chunk) const { return *std::next(std::ranges::find(chunks, chunk)); }
-};
-
-Route route_of(const Plan& plan, BlockRange Stage::*blocks) {
-  Route route{blocks, {}};
-  for (size_t i = 0; i < plan.stages.size(); ++i) {
-    if ((plan.stages[i].*blocks).size() > 0) route.chunks.push_back(static_cast<int64_t>(i));
-  }
-  return route;
-}
 
 using Pair = std::pair<int64_t, int64_t>;  // micro-batch, chunk
 
@@ -79,10 +57,11 @@ class Pipeline::Pass {
         model_(model),
         parts_(parts),
         train_(train),
-        encoder_(route_of(pipeline.plan_, &Stage::encoder)),
-        decoder_(route_of(pipeline.plan_, &Stage::decoder)),
+        letters_(pipeline.letters_),
+        encoder_(letters_.route(Stack::kEncoder)),
+        decoder_(letters_.route(Stack::kDecoder)),
         with_text_(pipeline.config_.text_depth > 0),
-        mail_(pipeline.group_, std::ssize(parts), std::ssize(pipeline.plan_.stages)) {
+        mail_(group_, letters_, train, [this](const Letter& letter) { return room(letter); }) {
     for (const MicroBatch& part : parts) {
       pieces_.push_back(ar::pieces_of(model.config, part.lesson.condition, part.options));
     }
@@ -90,10 +69,9 @@ class Pipeline::Pass {
         at::zeros({std::ssize(parts)},
                   parts[0].lesson.tokens.options().dtype(ar::residual_type(parts[0].options)));
     auxiliary_ = at::zeros_like(losses_);
-    own_chunks_ = std::ranges::count_if(decoder_.chunks,
-                                        [&](int64_t c) { return rank_of(c) == group_.rank(); });
+    own_chunks_ =
+        std::ranges::count_if(decoder_.chunks, [&](int64_t chunk) { return mine(chunk); });
     for (const PipelineAction& a : pipeline.schedule_.actions) {
-      clocks_[std::tuple(a.stack, a.backward, a.micro_batch, a.chunk)] = a.clock;
       if (a.stage == group_.rank() && (train || !a.backward) && route(a.stack).has(a.chunk)) {
         actions_.push_back(a);
       }
@@ -101,16 +79,16 @@ class Pipeline::Pass {
   }
 
   at::Tensor run() {
-    if (!actions_.empty()) expect(actions_[0]);
+    if (!actions_.empty()) expect_inputs(actions_[0]);
     for (next_ = 1; next_ <= actions_.size(); ++next_) {
       // The next action's inputs travel while this one is computed.
       const PipelineAction& action = actions_[next_ - 1];
-      if (next_ < actions_.size()) expect(actions_[next_]);
+      if (next_ < actions_.size()) expect_inputs(actions_[next_]);
       mail_.finish_sends(action.clock - kSlackClocks);
       action.backward ? backward(action) : forward(action);
     }
     mail_.finish_sends();
-    group_.broadcast(losses_, rank_of(decoder_.last()));
+    group_.broadcast(losses_, letters_.rank_of(decoder_.last()));
     tell_auxiliary();
     return losses_;
   }
@@ -118,32 +96,14 @@ class Pipeline::Pass {
  private:
   // --- who and what ----------------------------------------------------------------------------
 
-  const Route& route(Stack stack) const { return stack == Stack::kEncoder ? encoder_ : decoder_; }
-  int64_t rank_of(int64_t chunk) const { return chunk % group_.size(); }
-  bool mine(int64_t chunk) const { return rank_of(chunk) == group_.rank(); }
+  const Route& route(Stack stack) const { return letters_.route(stack); }
+  Moment now() const { return moment_of(losses_.device()); }
+  bool mine(int64_t chunk) const { return letters_.rank_of(chunk) == group_.rank(); }
   const MicroBatch& part(int64_t m) const { return parts_[static_cast<size_t>(m)]; }
   const ar::Pieces& pieces(int64_t m) const { return pieces_[static_cast<size_t>(m)]; }
   const BlockRange& blocks(const PipelineAction& a) const {
     return pipeline_.plan_.stages[static_cast<size_t>(a.chunk)].*route(a.stack).blocks;
   }
-  int64_t clock_of(Stack stack, bool backward, int64_t m, int64_t chunk) const {
-    return clocks_.at(std::tuple(stack, backward, m, chunk));
-  }
-  static Cargo stream(Stack stack) {
-    return stack == Stack::kEncoder ? Cargo::kEncoderStream : Cargo::kDecoderStream;
-  }
-  static Cargo gradient(Stack stack) {
-    return stack == Stack::kEncoder ? Cargo::kEncoderGradient : Cargo::kDecoderGradient;
-  }
-  /// The ranks that attend to texts which they have not encoded, by their first decoder chunk.
-  std::map<int64_t, int64_t> readers() const {
-    std::map<int64_t, int64_t> first;
-    for (const int64_t chunk : decoder_.chunks) {
-      if (rank_of(chunk) != rank_of(encoder_.last())) first.emplace(rank_of(chunk), chunk);
-    }
-    return first;
-  }
-
   /// An empty tensor like a stack's stream, or like the encoder's output.
   at::Tensor empty_stream(Stack stack, int64_t m) const {
     const auto& [lesson, options] = part(m);
@@ -165,40 +125,16 @@ class Pipeline::Pass {
                      lesson.tokens.options().dtype(options.compute));
   }
 
-  // --- messages --------------------------------------------------------------------------------
+  // --- letters ---------------------------------------------------------------------------------
 
-  /// Asks for what an action needs of other ranks.
-  void expect(const PipelineAction& a) {
-    const Route& way = route(a.stack);
-    const int64_t m = a.micro_batch;
-    if (!a.backward) {
-      if (a.chunk != way.first() && !mine(way.before(a.chunk))) {
-        mail_.receive(stream(a.stack), m, a.chunk, rank_of(way.before(a.chunk)),
-                      empty_stream(a.stack, m));
-      }
-      if (a.stack == Stack::kDecoder && reads_text(a)) {
-        mail_.receive(Cargo::kText, m, a.chunk, rank_of(encoder_.last()), empty_text(m));
-      }
-      return;
-    }
-    if (a.chunk != way.last()) {
-      if (!mine(way.after(a.chunk))) {
-        mail_.receive(gradient(a.stack), m, a.chunk, rank_of(way.after(a.chunk)),
-                      empty_stream(a.stack, m));
-      }
-    } else if (a.stack == Stack::kEncoder) {
-      for (const auto& [rank, chunk] : readers()) {
-        mail_.receive(Cargo::kTextGradient, m, a.chunk, rank, empty_text(m));
-      }
-    }
+  at::Tensor room(const Letter& letter) const {
+    const bool text = letter.cargo == Cargo::kText || letter.cargo == Cargo::kTextGradient;
+    return text ? empty_text(letter.micro_batch) : empty_stream(letter.stack, letter.micro_batch);
   }
 
-  /// Whether this decoder chunk is the one at which a rank gets the text from another.
-  bool reads_text(const PipelineAction& a) const {
-    if (!with_text_) return false;
-    const auto all = readers();
-    const auto found = all.find(a.stage);
-    return found != all.end() && found->second == a.chunk;
+  /// Asks for what an action needs of other ranks.
+  void expect_inputs(const PipelineAction& a) {
+    for (const Letter& letter : letters_.read_by(a)) mail_.expect(letter);
   }
 
   // --- computing -------------------------------------------------------------------------------
@@ -236,16 +172,18 @@ class Pipeline::Pass {
   void forward(const PipelineAction& a) {
     const Route& way = route(a.stack);
     const int64_t m = a.micro_batch;
-    PipelineEvent event{a, trace_clock_us(), 0.0, 0.0};
+    PipelineEvent event{a, now(), {}, {}};
     at::Tensor input;
-    if (a.chunk != way.first()) {
-      input = mail_.take(stream(a.stack), m, a.chunk, rank_of(way.before(a.chunk)));
-      input.requires_grad_(train_);
+    for (const Letter& letter : letters_.read_by(a)) {
+      const at::Tensor content = mail_.take(letter);
+      if (letter.cargo == Cargo::kText) {
+        set_text(m, content);
+      } else {
+        input = content;
+        input.requires_grad_(train_);
+      }
     }
-    if (a.stack == Stack::kDecoder && reads_text(a)) {
-      set_text(m, mail_.take(Cargo::kText, m, a.chunk, rank_of(encoder_.last())));
-    }
-    event.begin_us = trace_clock_us();
+    event.begin = now();
 
     const bool backward_is_next =
         next_ < actions_.size() && actions_[next_].backward && actions_[next_].stack == a.stack &&
@@ -257,7 +195,7 @@ class Pipeline::Pass {
       computed = compute(a, input);
     }
     const at::Tensor& output = computed.output;
-    event.end_us = trace_clock_us();
+    event.end = now();
     pipeline_.events_.push_back(event);
     if (train_) {
       Kept& chunk = kept(a.stack)[Pair(m, a.chunk)];
@@ -270,17 +208,13 @@ class Pipeline::Pass {
     }
     record(m, computed.experts);
 
-    if (a.chunk != way.last()) {
-      const int64_t to = way.after(a.chunk);
-      mail_.send(stream(a.stack), m, to, rank_of(to), output, clock_of(a.stack, false, m, to));
-    } else if (a.stack == Stack::kEncoder) {
-      for (const auto& [rank, chunk] : readers()) {
-        mail_.send(Cargo::kText, m, chunk, rank, output,
-                   clock_of(Stack::kDecoder, false, m, chunk));
+    for (const Letter& letter : letters_.written_by(a)) mail_.send(letter, output);
+    if (a.chunk == way.last()) {
+      if (a.stack == Stack::kEncoder) {
+        set_text(m, output.detach());
+      } else {
+        losses_[m].copy_(output.detach());
       }
-      set_text(m, output.detach());
-    } else {
-      losses_[m].copy_(output.detach());
     }
     if (!train_ && a.stack == Stack::kDecoder && with_text_) drop_text_after_last_use(m);
   }
@@ -288,20 +222,18 @@ class Pipeline::Pass {
   void backward(const PipelineAction& a) {
     const Route& way = route(a.stack);
     const int64_t m = a.micro_batch;
-    PipelineEvent event{a, trace_clock_us(), 0.0, 0.0};
+    PipelineEvent event{a, now(), {}, {}};
     at::Tensor grad;
-    if (a.chunk != way.last()) {
-      grad = mail_.take(gradient(a.stack), m, a.chunk, rank_of(way.after(a.chunk)));
-    } else if (a.stack == Stack::kEncoder) {
-      grad = text_gradient(m);
-      for (const auto& [rank, chunk] : readers()) {
-        grad += mail_.take(Cargo::kTextGradient, m, a.chunk, rank);
-      }
-      texts_.erase(m);
-    } else {
-      grad = at::full({}, share(), losses_.options());
+    if (a.chunk == way.last()) {
+      grad =
+          a.stack == Stack::kEncoder ? text_gradient(m) : at::full({}, share(), losses_.options());
     }
-    event.begin_us = trace_clock_us();
+    for (const Letter& letter : letters_.read_by(a)) {
+      const at::Tensor content = mail_.take(letter);
+      grad = grad.defined() ? grad.add_(content) : content;  // texts' readers each add theirs
+    }
+    if (a.chunk == way.last() && a.stack == Stack::kEncoder) texts_.erase(m);
+    event.begin = now();
 
     Kept chunk = std::move(kept(a.stack).extract(Pair(m, a.chunk)).mapped());
     if (!chunk.output.defined()) {
@@ -323,15 +255,16 @@ class Pipeline::Pass {
           at::full({}, pipeline_.config_.auxiliary_weight * share(), chunk.auxiliary.options()));
     }
     if (!results.empty()) torch::autograd::backward(results, grads);
-    event.end_us = trace_clock_us();
+    event.end = now();
     pipeline_.events_.push_back(event);
 
-    if (a.chunk != way.first()) {
-      const int64_t to = way.before(a.chunk);
-      mail_.send(gradient(a.stack), m, to, rank_of(to), gradient_of(chunk.input),
-                 clock_of(a.stack, true, m, to));
+    for (const Letter& letter : letters_.written_by(a)) {
+      mail_.send(letter, letter.cargo == Cargo::kTextGradient ? text_gradient(m)
+                                                              : gradient_of(chunk.input));
     }
-    if (a.stack == Stack::kDecoder && with_text_) give_back_text_after_last_use(m);
+    if (a.stack == Stack::kDecoder && with_text_ && !mine(encoder_.last())) {
+      drop_text_after_last_use(m);
+    }
   }
 
   /// Of a micro-batch's loss in the mean.
@@ -351,14 +284,6 @@ class Pipeline::Pass {
 
   void drop_text_after_last_use(int64_t m) {
     if (--texts_.at(m).uses_left == 0) texts_.erase(m);
-  }
-
-  /// Once all chunks of this rank are done with it, the encoder's last stage learns what they want changed.
-  void give_back_text_after_last_use(int64_t m) {
-    if (--texts_.at(m).uses_left > 0 || mine(encoder_.last())) return;
-    mail_.send(Cargo::kTextGradient, m, encoder_.last(), rank_of(encoder_.last()), text_gradient(m),
-               clock_of(Stack::kEncoder, true, m, encoder_.last()));
-    texts_.erase(m);
   }
 
   // --- experts ---------------------------------------------------------------------------------
@@ -404,12 +329,13 @@ class Pipeline::Pass {
   const ar::Model& model_;
   std::span<const MicroBatch> parts_;
   bool train_;
-  Route encoder_, decoder_;
+  const Letters& letters_;
+  const Route& encoder_;
+  const Route& decoder_;
   bool with_text_;
   int64_t own_chunks_ = 0;  // of the decoder
   std::vector<ar::Pieces> pieces_;
-  std::map<std::tuple<Stack, bool, int64_t, int64_t>, int64_t> clocks_;  // of all ranks' actions
-  std::vector<PipelineAction> actions_;                                  // of this rank
+  std::vector<PipelineAction> actions_;  // of this rank
   size_t next_ = 0;
 
   std::map<Pair, Kept> encoder_kept_, decoder_kept_;
@@ -436,29 +362,40 @@ std::vector<MicroBatch> micro_batches(const ar::Lesson& batch, int64_t count,
   return parts;
 }
 
-std::vector<TraceEvent> trace_events(const std::vector<PipelineEvent>& events, int64_t rank) {
-  std::vector<TraceEvent> list;
+void add_to(Timeline& timeline, const std::vector<PipelineEvent>& events) {
   for (const PipelineEvent& event : events) {
     const PipelineAction& a = event.action;
     const char* const direction = a.backward ? "backward" : "forward";
     const std::string name = concat(a.stack == Stack::kEncoder ? "encoder " : "decoder ", direction,
                                     " ", a.micro_batch, " chunk ", a.chunk);
-    if (event.begin_us > event.wait_us) {
-      list.push_back({"wait for " + name, "wait", rank, 0, event.wait_us, event.begin_us});
-    }
-    list.push_back({name, direction, rank, 0, event.begin_us, event.end_us});
+    timeline.add("wait for " + name, "wait", 0, event.wait, event.begin);
+    timeline.add(name, direction, 0, event.begin, event.end);
   }
-  return list;
 }
 
-Pipeline::Pipeline(Group& group, const ar::Config& config, const Plan& plan)
-    : group_(group), config_(config), plan_(plan) {
+namespace {
+
+PipelineSchedule schedule_of(const Plan& plan, const ar::Config& config, int64_t ranks) {
   check_plan(plan, config);
-  check_arg(group.size() == plan.mesh.length("pipeline"), "Pipeline", "expected ",
-            plan.mesh.length("pipeline"), " ranks along axis pipeline, got ", group.size());
-  const ScheduleKind kind = parse_schedule(plan.schedule);
-  schedule_ = make_schedule(kind, {group.size(), plan.micro_batches, plan.rounds});
-  if (config.text_depth > 0) schedule_ = with_encoder(schedule_);
+  check_arg(ranks == plan.mesh.length("pipeline"), "Pipeline", "expected ",
+            plan.mesh.length("pipeline"), " ranks along axis pipeline, got ", ranks);
+  const PipelineSchedule decoder =
+      make_schedule(parse_schedule(plan.schedule), {ranks, plan.micro_batches, plan.rounds});
+  return config.text_depth > 0 ? with_encoder(decoder) : decoder;
+}
+
+}  // namespace
+
+Pipeline::Pipeline(Group& group, const ar::Config& config, const Plan& plan)
+    : group_(group),
+      config_(config),
+      plan_(plan),
+      schedule_(schedule_of(plan, config, group.size())),
+      letters_(schedule_, plan, config.text_depth > 0) {
+  for (const auto& [low, high] : letters_.pairs()) {
+    if (group.rank() == low) group.connect(high);
+    if (group.rank() == high) group.connect(low);
+  }
 }
 
 at::Tensor Pipeline::train(const ar::Model& model, std::span<const MicroBatch> parts) {

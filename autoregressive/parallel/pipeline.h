@@ -6,9 +6,10 @@
 #include <vector>
 
 #include "autoregressive/parallel/group.h"
+#include "autoregressive/parallel/pipeline_letters.h"
 #include "autoregressive/parallel/pipeline_schedule.h"
 #include "autoregressive/parallel/plan.h"
-#include "autoregressive/parallel/trace.h"
+#include "autoregressive/parallel/timeline.h"
 #include "autoregressive/stages.h"
 
 namespace lexel::parallel {
@@ -29,14 +30,13 @@ struct MicroBatch {
 std::vector<MicroBatch> micro_batches(const ar::Lesson& batch, int64_t count,
                                       const ar::ForwardOptions& options);
 
-/// What a rank did and when, of trace_clock_us(): it waited for its inputs from wait_us to begin_us, then computed.
+/// What a rank did and when: it waited for its inputs from `wait` to `begin`, then computed.
 struct PipelineEvent {
   PipelineAction action;
-  double wait_us = 0.0, begin_us = 0.0, end_us = 0.0;
+  Moment wait, begin, end;
 };
 
-/// For a timeline; `rank` of the world.
-std::vector<TraceEvent> trace_events(const std::vector<PipelineEvent>& events, int64_t rank);
+void add_to(Timeline& timeline, const std::vector<PipelineEvent>& events);
 
 /// The most that a rank kept at once, of one stack.
 struct LiveActivations {
@@ -87,6 +87,7 @@ class Pipeline {
   ar::Config config_;
   Plan plan_;
   PipelineSchedule schedule_;
+  Letters letters_;
   std::vector<PipelineEvent> events_;
   LiveActivations encoder_live_, decoder_live_;
 };

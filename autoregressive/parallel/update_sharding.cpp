@@ -108,7 +108,8 @@ struct UpdateSharding::State {
   std::vector<Slice> slices;
   std::vector<std::pair<size_t, int64_t>> place;  // by slice: bucket, offset in `own`
   bool overlap = false;
-  size_t next_bucket = 0;  // buckets are sent in their order, on all ranks alike
+  size_t next_bucket = 0;              // buckets are sent in their order, on all ranks alike
+  std::shared_ptr<Timeline> timeline;  // or null
 
   bool alone() const { return group->alone(); }
 
@@ -122,8 +123,19 @@ struct UpdateSharding::State {
 
   void send(size_t number) {
     Bucket& bucket = buckets[number];
+    const Moment begin = now();
     bucket.sent = group->reduce_scatter_async(bucket.own, bucket.flat);
     bucket.started = true;
+    draw(bucket.sent, "reduce-scatter", number, begin);
+  }
+
+  Moment now() const { return timeline ? timeline->now() : Moment(); }
+
+  void draw(Pending& pending, const char* what, size_t bucket, const Moment& begin) const {
+    if (!timeline) return;
+    pending.then([line = timeline, name = concat(what, " bucket ", bucket), what, begin] {
+      line->add(name, what, 1, begin, line->now());
+    });
   }
 };
 
@@ -187,6 +199,10 @@ UpdateSharding::~UpdateSharding() {
   if (state_->alone()) return;
   for (const at::Tensor& w : state_->weights)
     torch::autograd::impl::set_post_acc_grad_hooks(w, nullptr);
+}
+
+void UpdateSharding::trace_to(std::shared_ptr<Timeline> timeline) {
+  state_->timeline = std::move(timeline);
 }
 
 const std::vector<Slice>& UpdateSharding::slices() const { return state_->slices; }
@@ -264,7 +280,12 @@ void UpdateSharding::share_weights() {
     const auto [bucket, offset] = s.place[i];
     s.buckets[bucket].own.narrow(0, offset, s.slices[i].length).copy_(weights(i).view({-1}));
   }
-  for (Bucket& bucket : s.buckets) bucket.sent = s.group->all_gather_async(bucket.flat, bucket.own);
+  for (size_t b = 0; b < s.buckets.size(); ++b) {
+    Bucket& bucket = s.buckets[b];
+    const Moment begin = s.now();
+    bucket.sent = s.group->all_gather_async(bucket.flat, bucket.own);
+    s.draw(bucket.sent, "all-gather", b, begin);
+  }
   for (Bucket& bucket : s.buckets) {
     bucket.sent.wait();
     for (const Placed& p : bucket.placed)

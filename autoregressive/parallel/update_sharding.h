@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "autoregressive/parallel/group.h"
+#include "autoregressive/parallel/timeline.h"
 
 namespace lexel::parallel {
 
@@ -37,6 +38,9 @@ class UpdateSharding {
   ~UpdateSharding();
   UpdateSharding(const UpdateSharding&) = delete;
   UpdateSharding& operator=(const UpdateSharding&) = delete;
+
+  /// From now on the buckets' ways out and back are drawn on lane 1.
+  void trace_to(std::shared_ptr<Timeline> timeline);
 
   /// What this rank updates. All ranks' slices together are all values, each once.
   const std::vector<Slice>& slices() const;

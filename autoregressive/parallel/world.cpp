@@ -190,8 +190,13 @@ void check_same_everywhere(const World& world, const std::string& what, const st
         texts[0], ", ", differ);
 }
 
-void tell_failure(const World& world, const std::string& words) {
-  if (world.meeting) world.meeting->tell_failure(words);
+void run_as_rank(const World& world, const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const std::exception& error) {
+    if (world.meeting) world.meeting->tell_failure(error.what());
+    throw;
+  }
 }
 
 }  // namespace lexel::parallel

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -46,7 +47,7 @@ void check_same_everywhere(const World& world, const std::string& what, const st
 std::vector<std::string> exchange(const World& world, const std::string& what,
                                   const std::string& text);
 
-/// Leaves words for the messages of the other ranks, before this one ends because of an error of its own.
-void tell_failure(const World& world, const std::string& words);
+/// Runs `body`. What it throws is told to the other ranks, for their messages, before it goes on.
+void run_as_rank(const World& world, const std::function<void()>& body);
 
 }  // namespace lexel::parallel

@@ -1,11 +1,14 @@
 // Two processes of one thread each against one process of one thread: steps of training (forward, backward, AdamW) of a model of 30
-// million weights, by pipeline (8 micro-batches), tensor and data axes. Prints a markdown table of ratios.
+// million weights, by pipeline (8 micro-batches), tensor and data axes. Prints a markdown table: ratios of times, what a rank sends,
+// and its memory, beside what the planner predicts of them.
 //
 //   bench_parallel_bench [--modes one,gpipe,...] [--pictures 32] [--steps 3] [--rounds 3] [--compute float32] [--trace FOLDER]
+//                        [--bandwidth 1.5e9] [--latency 3e-4]
 //
 // Each round runs every mode once, so that a machine's slow minutes fall on all of them; a mode's time is the median of all
 // its steps but each round's first. Seconds of CPU are those of the busiest rank: on a machine that others use, too, they
-// tell what the wall clock does not.
+// tell what the wall clock does not. Memory is that of tensors, counted by their allocator, and that of the process:
+// its peak less what it has when ranks, threads and libraries stand, before there is a model. The planner is given the rate of the one process, and the link of the options.
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
@@ -13,6 +16,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
+#include <fstream>
 #include <functional>
 #include <iomanip>
 #include <iostream>
@@ -26,9 +30,11 @@
 #include "autoregressive/parallel/sharded_model.h"
 #include "autoregressive/parallel/sharded_runner.h"
 #include "autoregressive/parallel/stage_parameters.h"
-#include "autoregressive/parallel/trace.h"
+#include "autoregressive/parallel/timeline.h"
 #include "autoregressive/parallel/update_sharding.h"
+#include "autoregressive/planner/prediction.h"
 #include "kernels/adamw.h"
+#include "tests/bench/counting_allocator.h"
 #include "tests/bench/rank_processes.h"
 #include "tests/support/random_tensor.h"
 
@@ -43,6 +49,7 @@ struct Options {
   std::string compute = "float32";
   std::string trace;  // folder for timelines of the pipeline's modes
   int64_t pictures = 32, steps = 3, rounds = 3;
+  double bandwidth = 1.5e9, latency = 3e-4;  // bytes a second and seconds, of a collective
 };
 
 /// 29.6 million weights, of which the blocks have 23.1.
@@ -107,9 +114,25 @@ std::vector<at::Tensor> tensors(const ParameterList& list) {
   return all;
 }
 
+/// How a mode lies on its ranks.
+struct Layout {
+  std::string mesh;
+  int64_t micro_batches = 1;
+  std::string schedule = "gpipe";
+  int64_t rounds = 1;
+  std::string residual = "replicate";
+};
+
+Plan plan_of(const Layout& layout, int64_t pictures) {
+  Plan plan = even_plan(config_30m(), parse_mesh(layout.mesh), pictures, layout.micro_batches,
+                        layout.schedule, layout.rounds);
+  plan.residual = layout.residual;
+  return plan;
+}
+
 /// A mode of running a step on this rank.
 struct Mode {
-  std::string mesh;
+  Layout layout;
   std::string what;  // for the table
   double target = 0.0;
   /// Makes ready; returns a step.
@@ -133,11 +156,11 @@ std::function<void()> start_one(int64_t parts, const Options& o,
   };
 }
 
-std::function<void()> start_pipeline(const std::string& schedule, int64_t rounds, Mesh& mesh,
-                                     const Options& o, const ar::ForwardOptions& forward) {
+std::function<void()> start_pipeline(const Layout& layout, Mesh& mesh, const Options& o,
+                                     const ar::ForwardOptions& forward) {
   const ar::Config config = config_30m();
   Group& group = mesh.along("pipeline");
-  const Plan plan = even_plan(config, mesh.shape(), o.pictures, kMicroBatches, schedule, rounds);
+  const Plan plan = plan_of(layout, o.pictures);
   const auto model =
       std::make_shared<ar::Model>(make_stage(config, plan, group.rank(), 1, at::kCPU));
   const ParameterList held = stage_parameters(*model, plan, group.rank());
@@ -146,26 +169,28 @@ std::function<void()> start_pipeline(const std::string& schedule, int64_t rounds
   const auto pipeline = std::make_shared<Pipeline>(group, config, plan);
   const auto given = micro_batches(lesson_of(config, o.pictures, 1), kMicroBatches, forward);
   const std::string trace =
-      o.trace.empty() ? "" : concat(o.trace, "/", schedule, "-", group.rank(), ".json");
+      o.trace.empty() ? "" : concat(o.trace, "/", layout.schedule, "-", group.rank(), ".json");
   return [=] {
     (void)pipeline->train(*model, given);
     optimizer->step_own();
-    if (!trace.empty()) {
-      write_chrome_trace(trace, trace_events(pipeline->events(), mesh.world().rank));
-    }
+    if (trace.empty()) return;
+    Timeline timeline(at::kCPU, mesh.world().rank);
+    add_to(timeline, pipeline->events());
+    write_chrome_trace(trace, timeline.events());
   };
 }
 
-std::function<void()> start_tensor(bool partitioned, Mesh& mesh, const Options& o,
+std::function<void()> start_tensor(const Layout& layout, Mesh& mesh, const Options& o,
                                    ar::ForwardOptions forward) {
   const ar::Config config = config_30m();
-  const Sharding sharding = propagate(
-      config, partitioned ? fully_partitioned_annotations(config) : megatron_annotations(config),
-      mesh.shape());
+  const Sharding sharding = sharding_of(config, plan_of(layout, o.pictures));
   const auto runner = std::make_shared<ShardedRunner>(sharding, mesh);
   forward.runner = runner.get();
-  const auto model =
-      std::make_shared<ar::Model>(shard(ar::make_model(config, 1, at::kCPU), sharding, mesh));
+  const auto model = std::make_shared<ar::Model>(ar::model_layout(config));
+  for (const Parameter& p : ar::parameters(*model)) {  // one whole tensor at a time
+    ar::initialise_part(*model, {p}, 1, at::kCPU);
+    *p.tensor = cut(*p.tensor, p.name, sharding, mesh.coordinate(sharding.weight(p.name).axis));
+  }
   const ParameterList own = local_parameters(*model, sharding);
   require_gradients(own, true);
   const auto optimizer = std::make_shared<Optimizer>(tensors(own));
@@ -201,29 +226,31 @@ std::function<void()> start_data(Mesh& mesh, const Options& o, const ar::Forward
 
 const std::vector<std::pair<std::string, Mode>>& modes() {
   using Forward = ar::ForwardOptions;
-  const auto pipeline = [](const char* schedule, int64_t rounds) {
-    return [=](Mesh& m, const Options& o, const Forward& f) {
-      return start_pipeline(schedule, rounds, m, o, f);
-    };
+  const auto one = [](const Layout& layout, const char* what) {
+    return Mode{layout, what, 0.0, [=](Mesh&, const Options& o, const Forward& f) {
+                  return start_one(layout.micro_batches, o, f);
+                }};
   };
-  const auto tensor = [](bool partitioned) {
-    return [=](Mesh& m, const Options& o, const Forward& f) {
-      return start_tensor(partitioned, m, o, f);
-    };
+  const auto pipeline = [](const Layout& layout, const char* what) {
+    return Mode{layout, what, 1.65, [=](Mesh& m, const Options& o, const Forward& f) {
+                  return start_pipeline(layout, m, o, f);
+                }};
+  };
+  const auto tensor = [](const Layout& layout, const char* what) {
+    return Mode{layout, what, 1.7, [=](Mesh& m, const Options& o, const Forward& f) {
+                  return start_tensor(layout, m, o, f);
+                }};
   };
   static const std::vector<std::pair<std::string, Mode>> all = {
-      {"one",
-       {"", "one process, the batch in one pass", 0.0,
-        [](Mesh&, const Options& o, const Forward& f) { return start_one(1, o, f); }}},
-      {"accumulated",
-       {"", "one process, 8 micro-batches", 0.0,
-        [](Mesh&, const Options& o, const Forward& f) { return start_one(kMicroBatches, o, f); }}},
-      {"gpipe", {"pipeline=2", "pipeline, GPipe", 1.65, pipeline("gpipe", 1)}},
-      {"1f1b", {"pipeline=2", "pipeline, 1F1B", 1.65, pipeline("1f1b", 1)}},
-      {"circular", {"pipeline=2", "pipeline, circular, 2 rounds", 1.65, pipeline("circular", 2)}},
-      {"tensor", {"tensor=2", "tensor, Megatron's form", 1.7, tensor(false)}},
-      {"partitioned", {"tensor=2", "tensor, fully partitioned", 1.7, tensor(true)}},
-      {"data", {"data=2", "data, weight-update sharding", 1.8, start_data}}};
+      {"one", one({""}, "one process, the batch in one pass")},
+      {"accumulated", one({"", kMicroBatches}, "one process, 8 micro-batches")},
+      {"gpipe", pipeline({"pipeline=2", kMicroBatches}, "pipeline, GPipe")},
+      {"1f1b", pipeline({"pipeline=2", kMicroBatches, "1f1b"}, "pipeline, 1F1B")},
+      {"circular",
+       pipeline({"pipeline=2", kMicroBatches, "circular", 2}, "pipeline, circular, 2 rounds")},
+      {"tensor", tensor({"tensor=2"}, "tensor, Megatron's form")},
+      {"partitioned", tensor({"tensor=2", 1, "gpipe", 1, "split"}, "tensor, fully partitioned")},
+      {"data", {{"data=2"}, "data, weight-update sharding", 1.8, start_data}}};
   return all;
 }
 
@@ -241,19 +268,33 @@ double cpu_seconds() {
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
-/// A rank's life: writes wall and CPU seconds of each step and what it sent in one.
+/// A line of /proc/self/status ("VmHWM": the most this process ever had in memory; "VmRSS": what it has), bytes.
+int64_t memory_of_process(const std::string& field) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with(field + ':')) return 1024 * std::stoll(line.substr(field.size() + 1));
+  fail(ErrorKind::kIo, "/proc/self/status: no ", field);
+}
+
+/// A rank's life: writes its memory, then wall and CPU seconds of each step and what it sent in one.
 void run_child(const Options& options) {
   at::set_num_threads(1);
+  const tests::CountingAllocator& tensors_memory = tests::CountingAllocator::install();
   // As lexel train does: memory that is freed stays, and pages need not be cleared again.
   mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
   const Mode& mode = mode_of(options.child);
   check(options.compute == "float32" || options.compute == "bfloat16", ErrorKind::kUsage,
         "--compute: expected float32 or bfloat16, got ", options.compute);
-  Mesh mesh(world_from_environment(std::chrono::seconds(300)), parse_mesh(mode.mesh), at::kCPU);
+  Mesh mesh(world_from_environment(std::chrono::seconds(300)), parse_mesh(mode.layout.mesh),
+            at::kCPU);
   const ar::ForwardOptions forward{.compute =
                                        options.compute == "float32" ? at::kFloat : at::kBFloat16};
+  const at::Tensor warm = tests::random_tensor(1, {64, 64}).requires_grad_();  // loads libraries
+  warm.matmul(warm).sum().backward();
+  const int64_t empty = memory_of_process("VmRSS");
   const auto step = mode.start(mesh, options, forward);
+  std::ostringstream lines;
   for (int64_t i = 0; i <= options.steps; ++i) {
     mesh.everyone().barrier();
     for (const char* const axis : {"pipeline", "tensor", "data"}) mesh.along(axis).forget_traffic();
@@ -264,11 +305,12 @@ void run_child(const Options& options) {
       bytes += mesh.along(axis).traffic().bytes();
     }
     if (i > 0) {
-      std::cout << 1e-6 * (trace_clock_us() - begin_us) << ' ' << cpu_seconds() - cpu << ' '
-                << bytes << '\n';
+      lines << 1e-6 * (trace_clock_us() - begin_us) << ' ' << cpu_seconds() - cpu << ' ' << bytes
+            << '\n';
     }
   }
-  std::cout.flush();
+  std::cout << tensors_memory.peak() << ' ' << memory_of_process("VmHWM") - empty << '\n'
+            << lines.str() << std::flush;
   mesh.everyone().barrier();
 }
 
@@ -277,6 +319,7 @@ struct Measured {
   std::vector<double> step_s;                                // of the slowest rank of each step
   std::map<size_t, std::pair<double, int64_t>> cpu_s_steps;  // by rank: sum, count
   int64_t bytes = 0;                                         // of the rank that sends most
+  std::map<size_t, int64_t> memory, process;  // by rank, the most of all rounds: of tensors, in all
 };
 
 void read_ranks(const std::vector<std::string>& texts, Measured& measured) {
@@ -284,7 +327,10 @@ void read_ranks(const std::vector<std::string>& texts, Measured& measured) {
   for (size_t r = 0; r < texts.size(); ++r) {
     std::istringstream lines(texts[r]);
     double wall = 0, cpu = 0;
-    int64_t bytes = 0;
+    int64_t bytes = 0, memory = 0, process = 0;
+    lines >> memory >> process;
+    measured.memory[r] = std::max(measured.memory[r], memory);
+    measured.process[r] = std::max(measured.process[r], process);
     for (size_t i = 0; lines >> wall >> cpu >> bytes; ++i) {
       if (slowest.size() <= i) slowest.resize(i + 1, 0.0);
       slowest[i] = std::max(slowest[i], wall);
@@ -309,6 +355,29 @@ double busiest(const Measured& measured) {
   return most;
 }
 
+planner::Predictor predictor_of(const Options& options, double flops) {
+  planner::Machine machine;
+  machine.name = "two processes";
+  machine.flops = flops;
+  machine.memory_bandwidth = 10e9;
+  machine.inside = machine.between = {options.latency, 1.0 / options.bandwidth};
+  machine.overlap = 0.0;  // Gloo's threads share the processor
+  planner::Training training;
+  training.batch = options.pictures;
+  training.compute_bytes = options.compute == "float32" ? 4 : 2;
+  training.dropout = 0.0;
+  training.loss_rows = 512;
+  return {config_30m(), machine, training};
+}
+
+/// FLOP/s at which the planner would predict the time that one process took: a step takes a / rate + b.
+double rate_of(const Options& options, const Plan& plan, double measured_s) {
+  const double slow = predictor_of(options, 1e11).predict(plan).step_s,
+               fast = predictor_of(options, 2e11).predict(plan).step_s;
+  const double a = 2e11 * (slow - fast), b = slow - a / 1e11;
+  return a / (measured_s - b);
+}
+
 void measure(const Options& options) {
   std::vector<std::string> names;
   std::istringstream list(options.modes);
@@ -321,32 +390,53 @@ void measure(const Options& options) {
                                                   "--pictures", std::to_string(options.pictures),
                                                   "--compute",  options.compute,
                                                   "--trace",    options.trace};
-      const int64_t ranks = parse_mesh(mode_of(name).mesh).size();
+      const int64_t ranks = parse_mesh(mode_of(name).layout.mesh).size();
       read_ranks(tests::run_ranks(ranks, arguments), all[name]);
       std::cerr << "round " << round + 1 << ": " << name << " done\n";
     }
   }
   double best = 0.0, best_cpu = 0.0;  // of one process
+  Plan best_plan;
   for (const char* const one : {"one", "accumulated"}) {
     if (!all.contains(one)) continue;
     const double time = median(all[one].step_s);
     if (best == 0.0 || time < best) {
       best = time;
       best_cpu = busiest(all[one]);
+      best_plan = plan_of(mode_of(one).layout, options.pictures);
     }
   }
+  check(best > 0.0, ErrorKind::kUsage, "--modes: one or accumulated is needed, to compare with");
+  const double rate = rate_of(options, best_plan, best);
+  const planner::Predictor predictor = predictor_of(options, rate);
+  std::cerr << "one process: " << 1e-9 * rate << " GFLOP/s\n";
   std::cout
       << "| mode | step, s | ratio | target | CPU s of the busiest rank | ratio of CPU | sent "
-         "by a rank, MB |\n|---|---|---|---|---|---|---|\n";
+         "by a rank, MB | predicted step / measured | tensors of a rank at the peak, MB | "
+         "predicted "
+         "/ measured | process of a rank, MB |\n|---|---|---|---|---|---|---|---|---|---|---|\n";
   for (const std::string& name : names) {
     const Mode& mode = mode_of(name);
     const double time = median(all[name].step_s), cpu = busiest(all[name]);
+    const Prediction predicted = predictor.predict(plan_of(mode.layout, options.pictures));
     std::cout << "| " << mode.what << " | " << std::fixed << std::setprecision(3) << time << " | "
               << std::setprecision(2) << best / time << " | ";
     if (mode.target > 0.0) std::cout << ">= " << mode.target;
     std::cout << " | " << std::setprecision(3) << cpu << " | " << std::setprecision(2)
               << best_cpu / cpu << " | " << std::setprecision(1)
-              << 1e-6 * static_cast<double>(all[name].bytes) << " |\n";
+              << 1e-6 * static_cast<double>(all[name].bytes) << " | " << std::setprecision(2)
+              << predicted.step_s / time << " |";
+    for (const auto& [rank, memory] : all[name].memory)
+      std::cout << (rank > 0 ? ", " : " ") << memory / 1'000'000;
+    std::cout << " |";
+    for (const auto& [rank, memory] : all[name].memory) {
+      const RankPrediction& of = predicted.ranks[rank % predicted.ranks.size()];
+      std::cout << (rank > 0 ? ", " : " ") << of.memory_bytes / static_cast<double>(memory);
+    }
+    std::cout << " |";
+    for (const auto& [rank, process] : all[name].process)
+      std::cout << (rank > 0 ? ", " : " ") << process / 1'000'000;
+    std::cout << " |\n";
   }
 }
 
@@ -361,6 +451,8 @@ int run(int argc, char** argv) {
   app.add_option("--rounds", options.rounds, "")->capture_default_str();
   app.add_option("--compute", options.compute, "float32 or bfloat16")->capture_default_str();
   app.add_option("--trace", options.trace, "Folder for timelines of the pipeline");
+  app.add_option("--bandwidth", options.bandwidth, "Of a link, bytes/s")->capture_default_str();
+  app.add_option("--latency", options.latency, "Of a collective, s")->capture_default_str();
   app.add_option("--child", options.child, "")->group("");
   CLI11_PARSE(app, argc, argv);
   try {

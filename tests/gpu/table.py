@@ -70,17 +70,21 @@ def sources_of(tree, kernel):
 
 
 def tests_of(tree):
-    """Test programs of kernels/ that ask for a GPU: those that reach tests/support/gpu.h, and the one of devices."""
-    names = [name for name in os.listdir(os.path.join(tree, "tests", "kernels")) if name.endswith("_test.cpp")]
-    found = ["kernels_" + name[:-4] for name in names if "tests/support/gpu.h" in reached(tree, ["tests/kernels/" + name], "tests/")]
-    return sorted(found + ["kernels_device_test"])
+    """{program: source} of the tests that ask for a GPU: those that reach tests/support/gpu.h, and the one of devices."""
+    found = {"kernels_device_test": "tests/kernels/device_test.cpp"}
+    for folder, _, names in os.walk(os.path.join(tree, "tests")):
+        for name in names:
+            path = os.path.relpath(os.path.join(folder, name), tree).replace(os.sep, "/")
+            if name.endswith("_test.cpp") and "tests/support/gpu.h" in reached(tree, [path], "tests/"):
+                found[path[len("tests/"):-len(".cpp")].replace("/", "_")] = path
+    return dict(sorted(found.items()))
 
 
 def programs_of(tree, kernel):
     """The test programs among them that include the kernel's header, or that of its CUDA half."""
     found = []
-    for program in tests_of(tree):
-        with open(os.path.join(tree, "tests", "kernels", program[len("kernels_"):] + ".cpp"), encoding="utf-8") as file:
+    for program, path in tests_of(tree).items():
+        with open(os.path.join(tree, path), encoding="utf-8") as file:
             if re.search(rf'"kernels/(cuda/)?{re.escape(kernel)}\.h"', file.read()):
                 found.append(program)
     return found

@@ -13,6 +13,7 @@
 #include "apps/train/generator/chosen_places.h"
 #include "apps/train/generator/token_noise.h"
 #include "apps/train/recipe_fields.h"
+#include "apps/train/team.h"
 #include "autoregressive/expert_layer.h"
 #include "autoregressive/generate.h"
 #include "autoregressive/packed_model.h"
@@ -38,7 +39,8 @@ struct Mean {
 }  // namespace
 
 GeneratorTask::GeneratorTask(const GeneratorRecipe& recipe, const GeneratorData& data,
-                             const Options& options, const at::Tensor& codes, ar::Model* from)
+                             const Options& options, const at::Tensor& codes,
+                             std::optional<ar::Model> from)
     : recipe_(recipe),
       noise_captions_(parse_curve(recipe.noise_captions, "noise_captions")),
       noise_most_(parse_curve(recipe.noise_most, "noise_most")),
@@ -46,21 +48,14 @@ GeneratorTask::GeneratorTask(const GeneratorRecipe& recipe, const GeneratorData&
       places_(parse_curve(recipe.places, "places")),
       data_(data),
       options_(options),
-      model_(ar::make_model(recipe.model, uint64_t(recipe.schedule.seed), options.device)) {
+      model_(ar::model_layout(recipe.model)) {
   if (recipe.pretrain_text_steps > 0) {
     initialise(train::parameters(masked_head_, recipe.model), uint64_t(recipe.schedule.seed),
                options.device);
   }
-  if (from != nullptr) {
-    assign(ar::parameters(model_), named_tensors(ar::parameters(*from)));
-  } else if (recipe.start == "codes") {
-    ar::start_from_codes(model_, codes.to(options.device, at::kFloat),
-                         uint64_t(recipe.schedule.seed));
-  }
   check(recipe.model.tasks == 0 || int64_t(data.sources.size()) <= recipe.model.tasks,
         ErrorKind::kUsage, "model.tasks: expected at least ", data.sources.size(),
         ", one for each source of pictures, got ", recipe.model.tasks);
-  read_held_out();
   if (options.plan) {
     check(recipe.pretrain_text_steps == 0, ErrorKind::kUnsupported,
           "pretrain_text_steps: a model that lies on several ranks is not pre-trained; do it "
@@ -70,7 +65,31 @@ GeneratorTask::GeneratorTask(const GeneratorRecipe& recipe, const GeneratorData&
                                                  options.mesh->along("expert").size() == 1),
         ErrorKind::kUnsupported,
         "axis tensor or expert: Adafactor's factors are of whole matrices; set optimizer to adamw");
-    parted_ = std::make_unique<PartedGenerator>(model_, *options.plan, *options.mesh);
+    parted_ = std::make_unique<PartedGenerator>(recipe.model, *options.plan, *options.mesh);
+  }
+  start_model(codes, std::move(from));
+  read_held_out();
+}
+
+void GeneratorTask::start_model(const at::Tensor& codes, std::optional<ar::Model> from) {
+  const auto seed = uint64_t(recipe_.schedule.seed);
+  std::map<std::string, at::Tensor> given;
+  if (from) given = named_tensors(ar::parameters(*from));
+  from.reset();
+  for (const Parameter& p : ar::parameters(model_)) {
+    if (parted_ && !parted_->holds(p.name)) continue;
+    ar::initialise_part(model_, {p}, seed, options_.device);
+    if (!given.empty()) {
+      assign({p}, {{p.name, given.at(p.name)}});
+      given.erase(p.name);
+    } else if (recipe_.start == "codes" &&
+               (p.tensor == &model_.token_embedding || p.tensor == &model_.softmax.weight)) {
+      ar::Model table = ar::model_layout(recipe_.model);
+      (p.tensor == &model_.softmax.weight ? table.softmax.weight : table.token_embedding) =
+          *p.tensor;
+      ar::start_from_codes(table, codes.to(options_.device, at::kFloat), seed);
+    }
+    if (parted_) *p.tensor = parted_->part_of(*p.tensor, p.name);
   }
 }
 
@@ -115,7 +134,9 @@ std::optional<PlaceOfTensor> GeneratorTask::place_of(const std::string& name) co
   return parted_->place_of(name);
 }
 
-ar::Model GeneratorTask::whole_model() { return parted_ ? parted_->whole(model_) : model_; }
+ar::Model GeneratorTask::whole_model(at::Device device) {
+  return parted_ ? parted_->collect(model_, device) : model_;
+}
 
 std::string GeneratorTask::recipe() const { return recipe_fields::write(recipe_); }
 
@@ -245,34 +266,67 @@ std::vector<TaskLoss> GeneratorTask::train_step(const std::vector<int64_t>& numb
   return result;
 }
 
+at::Tensor GeneratorTask::nats_of(std::vector<Sample> samples) {
+  ar::ForwardOptions options = forward_options();
+  if (parted_) {
+    options.runner = parted_->runner();
+    options.exchange = parted_->exchange();
+  }
+  if (!parted_ || !parted_->pipelined())
+    return -ar::token_log_likelihoods(model_, on_device(condition_of(data_, samples)),
+                                      tokens_of(data_, samples).to(options_.device), options)
+                .mean(1)
+                .to(at::kCPU, at::kDouble);
+  std::vector<parallel::MicroBatch> passes;  // a sample each, whose loss is its own
+  for (const Sample& sample : samples) {
+    parallel::MicroBatch pass{{}, options};
+    pass.lesson.condition = on_device(condition_of(data_, {sample}));
+    pass.lesson.tokens = sample.tokens.unsqueeze(0).to(options_.device, at::kLong);
+    passes.push_back(std::move(pass));
+  }
+  return parted_->evaluate(model_, std::move(passes)).to(at::kCPU, at::kDouble);
+}
+
 TaskEvaluation GeneratorTask::evaluate(int64_t) {
   const at::NoGradGuard no_grad;
   write_cache();
-  const ar::Model model = whole_model();
+  // Ranks that hold the same weights share the batches.
+  const int64_t ranks = options_.mesh == nullptr ? 1 : options_.mesh->along("data").size();
+  int64_t count = 0, number = 0;
+  for (const HeldOut& set : held_out_) count += std::ssize(set.samples);
+  std::vector<double> nats(size_t(count), 0.0);
+  int64_t first = 0;
+  for (const HeldOut& set : held_out_) {
+    for (int64_t begin = 0; begin < std::ssize(set.samples); begin += kEvaluationBatch, ++number) {
+      if (ranks > 1 && number % ranks != options_.mesh->coordinate("data")) continue;
+      const int64_t end = std::min(begin + kEvaluationBatch, int64_t(std::ssize(set.samples)));
+      const at::Tensor part =
+          nats_of({set.samples.begin() + begin, set.samples.begin() + end});  // (n)
+      std::copy_n(part.const_data_ptr<double>(), end - begin, nats.begin() + first + begin);
+    }
+    first += std::ssize(set.samples);
+  }
+  if (ranks > 1) sum_over(options_.mesh->along("data"), nats);
+
   std::map<std::string, Mean> means;
   Mean overall;
+  auto next = nats.begin();
   for (const HeldOut& set : held_out_) {
-    for (size_t begin = 0; begin < set.samples.size(); begin += kEvaluationBatch) {
-      const size_t end = std::min(begin + kEvaluationBatch, set.samples.size());
-      std::vector<Sample> part(set.samples.begin() + begin, set.samples.begin() + end);
-      const at::Tensor nll =
-          -ar::token_log_likelihoods(model, on_device(condition_of(data_, part)),
-                                     tokens_of(data_, part).to(options_.device), forward_options())
-               .mean(1)
-               .to(at::kCPU, at::kDouble);  // (n)
-      for (size_t i = 0; i < part.size(); ++i) {
-        const double value = nll.const_data_ptr<double>()[i];
-        means["nll/" + set.source].add(value);
-        if (!part[i].kind.empty()) means["nll/" + part[i].kind].add(value);
-        overall.add(value);
-      }
+    for (const Sample& sample : set.samples) {
+      const double value = *next++;
+      means["nll/" + set.source].add(value);
+      if (!sample.kind.empty()) means["nll/" + sample.kind].add(value);
+      overall.add(value);
     }
   }
   TaskEvaluation result;
   for (const auto& [name, mean] : means) result.metrics[name] = mean.value();
   const auto scenes = means.find("nll/scenes");
   result.score = -(scenes == means.end() ? overall : scenes->second).value();
-  if (recipe_.samples > 0 && !held_out_.empty()) draw_samples(model, result);
+  if (recipe_.samples > 0 && !held_out_.empty()) {
+    const ar::Model model = whole_model(options_.device);
+    if (leads()) draw_samples(model, result);
+  }
   return result;
 }
 
@@ -301,7 +355,7 @@ void GeneratorTask::draw_samples(const ar::Model& model, TaskEvaluation& evaluat
 }
 
 void GeneratorTask::write_model(const std::string& path, const std::string& provenance) {
-  const ar::Model model = whole_model();
+  const ar::Model model = whole_model(at::kCPU);
   if (path.empty()) return;
   const TokenizerInfo& tokenizer = data_.tokenizer->info();
   const ar::Generator generator{model, data_.text, tokenizer.codebook_fingerprint, tokenizer.name};

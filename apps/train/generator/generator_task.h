@@ -34,10 +34,11 @@ class GeneratorTask : public Task {
 
   /// data     outlives the task; its config is the recipe's model
   /// codes    of the tokenizer, where the recipe starts with them
-  /// from     a model of the recipe's sizes whose weights the run starts with, in the place of fresh ones; null: none
+  /// from     a model of the recipe's sizes whose weights the run starts with, in the place of fresh ones; none of its tensors
+  ///          outlives the call where nobody else has it
   /// throws   Error(kUsage) a model that is not of the tokenizer's size; what the sources throw
   GeneratorTask(const GeneratorRecipe& recipe, const GeneratorData& data, const Options& options,
-                const at::Tensor& codes, ar::Model* from = nullptr);
+                const at::Tensor& codes, std::optional<ar::Model> from = std::nullopt);
 
   std::string kind() const override { return "generator"; }
   std::string recipe() const override;
@@ -55,9 +56,8 @@ class GeneratorTask : public Task {
   std::string data_provenance() const override;
   double waited_s() const override { return batches_ ? batches_->waited_s() : 0.0; }
 
-  /// What this rank did in the last step, for a timeline; of a pipeline.
-  std::vector<parallel::TraceEvent> trace() const {
-    return parted_ ? parted_->trace() : std::vector<parallel::TraceEvent>();
+  void add_to(parallel::Timeline& timeline) const override {
+    if (parted_) parted_->add_to(timeline);
   }
 
   /// Writes the cache of tokens, where there is one and it has grown.
@@ -70,14 +70,19 @@ class GeneratorTask : public Task {
     std::vector<Sample> samples;  // with tokens
   };
   void read_held_out();
+  /// Makes this rank's part of the model, tensor by tensor: no more than one is ever whole.
+  void start_model(const at::Tensor& codes, std::optional<ar::Model> from);
+  /// Mean nats per token of each sample of a part of a held-out set: (n) float64 on the CPU. All ranks of a model's parts call.
+  at::Tensor nats_of(std::vector<Sample> samples);
   /// Draws the first held-out captions, or classes, always with the same seeds.
   void draw_samples(const ar::Model& model, TaskEvaluation& evaluation) const;
   ar::ForwardOptions forward_options() const;
   /// Batch `number` as it is learnt from: with its noise, on the device.
   parallel::MicroBatch pass_of(int64_t number, double progress, const TokenBatch& batch) const;
   TokenBatch next_batch(int64_t number);
-  /// The model to draw and measure with: gathered where it lies in parts.
-  ar::Model whole_model();
+  /// The model to draw from or to write, on rank 0, on `device`; the others' has no tensors.
+  ar::Model whole_model(at::Device device);
+  bool leads() const { return options_.mesh == nullptr || options_.mesh->world().rank == 0; }
   ar::Condition on_device(const ar::Condition& condition) const;
   /// The loss with that of its experts, and what the log says of them; as it is where the record holds none.
   TaskLoss with_experts(TaskLoss loss, const ar::ExpertRecord& record) const;

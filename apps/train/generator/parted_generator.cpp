@@ -1,8 +1,11 @@
 #include "apps/train/generator/parted_generator.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <algorithm>
+#include <iterator>
 
 #include "autoregressive/parallel/sharded_model.h"
 #include "autoregressive/parallel/stage_parameters.h"
@@ -10,8 +13,9 @@
 
 namespace lexel::train {
 
-PartedGenerator::PartedGenerator(ar::Model& model, const parallel::Plan& plan, parallel::Mesh& mesh)
-    : plan_(plan), mesh_(mesh), config_(model.config) {
+PartedGenerator::PartedGenerator(const ar::Config& config, const parallel::Plan& plan,
+                                 parallel::Mesh& mesh)
+    : plan_(plan), mesh_(mesh), config_(config) {
   parallel::Group& experts = mesh.along("expert");
   if (experts.size() > 1) {
     check(config_.experts > 0 && config_.routing != "static", ErrorKind::kUsage,
@@ -22,28 +26,26 @@ PartedGenerator::PartedGenerator(ar::Model& model, const parallel::Plan& plan, p
   }
   parallel::check_plan(plan_, config_);
   sharding_ = parallel::sharding_of(config_, plan_);
-  if (mesh.along("tensor").size() > 1 || exchange_) {
-    model = parallel::shard(model, sharding_, mesh);
-  }
-  if (mesh.along("tensor").size() > 1) {
+  if (mesh.along("tensor").size() > 1)
     runner_ = std::make_unique<parallel::ShardedRunner>(sharding_, mesh);
-  }
   ar::Model layout = ar::model_layout(config_);
   for (const Parameter& p : ar::parameters(layout)) places_[p.name] = place_in_whole(p);
-  const int64_t rank = mesh.coordinate("pipeline");
-  for (const Parameter& p : parallel::stage_parameters(model, plan_, rank))
-    names_.push_back(p.name);
-  if (mesh.along("pipeline").size() > 1) {
-    parallel::keep_stage(model, plan_, rank);
+  if (mesh.along("pipeline").size() > 1)
     pipeline_ = std::make_unique<parallel::Pipeline>(mesh.along("pipeline"), config_, plan_);
-  }
+}
+
+bool PartedGenerator::holds(const std::string& name) const {
+  return parallel::stage_of(plan_, name) % plan_.mesh.length("pipeline") ==
+         mesh_.coordinate("pipeline");
+}
+
+at::Tensor PartedGenerator::part_of(const at::Tensor& whole, const std::string& name) const {
+  return parallel::cut(whole, name, sharding_, mesh_.coordinate(sharding_.weight(name).axis));
 }
 
 ParameterList PartedGenerator::parameters(ar::Model& model) const {
-  ParameterList list;
-  for (Parameter& p : parallel::local_parameters(model, sharding_))
-    if (std::find(names_.begin(), names_.end(), p.name) != names_.end())
-      list.push_back(std::move(p));
+  ParameterList list = parallel::local_parameters(model, sharding_);
+  std::erase_if(list, [this](const Parameter& p) { return !holds(p.name); });
   return list;
 }
 
@@ -70,21 +72,59 @@ at::Tensor PartedGenerator::train(const ar::Model& model,
   return pipeline_->train(model, passes);
 }
 
-ar::Model PartedGenerator::whole(const ar::Model& model) {
+at::Tensor PartedGenerator::evaluate(const ar::Model& model,
+                                     std::vector<parallel::MicroBatch> passes) {
+  const int64_t count = std::ssize(passes), at_once = plan_.micro_batches;
+  while (std::ssize(passes) % at_once != 0) passes.push_back(passes.back());  // not read
+  std::vector<at::Tensor> losses;
+  for (auto begin = passes.begin(); begin != passes.end(); begin += at_once)
+    losses.push_back(pipeline_->evaluate(model, {begin, begin + at_once}));
+  return at::cat(losses).narrow(0, 0, count);
+}
+
+ar::Model PartedGenerator::collect(const ar::Model& model, at::Device device) {
   const at::NoGradGuard no_grad;
-  ar::Model all = model;
-  parallel::Group& stages = mesh_.along("pipeline");
-  if (stages.size() > 1) {
-    // Each parameter from the rank that holds it.
-    for (Parameter& p : parallel::local_parameters(all, sharding_)) {
-      const int64_t holder = parallel::stage_of(plan_, p.name) % stages.size();
-      at::Tensor values =
-          holder == stages.rank() ? p.tensor->detach().clone() : at::empty(p.shape, at::kFloat);
-      stages.broadcast(values, holder);
-      *p.tensor = values;
-    }
+  ar::Model all = model;  // shares its tensors until they are replaced
+  ParameterList parts = ar::parameters(all);
+  ar::Model layout = ar::model_layout(config_);
+  const ParameterList wholes = ar::parameters(layout);
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const at::Tensor& part = *parts[i].tensor;  // undefined where another rank holds it
+    const at::Tensor whole = collect(part.defined() ? part.detach() : part, wholes[i]);
+    *parts[i].tensor = whole.defined() ? whole.to(device) : whole;
   }
-  return runner_ || exchange_ ? parallel::gather_whole(all, sharding_, mesh_) : all;
+  return all;
+}
+
+at::Tensor PartedGenerator::collect(const at::Tensor& part, const Parameter& whole) {
+  if (mesh_.coordinate("data") != 0) return {};
+  const parallel::Placement& placement = sharding_.weight(whole.name);
+  for (const char* const axis : {"tensor", "expert"})
+    if (placement.axis != axis && mesh_.coordinate(axis) != 0) return {};
+  parallel::Group& stages = mesh_.along("pipeline");
+  const int64_t holder = parallel::stage_of(plan_, whole.name) % stages.size();
+  at::Tensor values = part;
+  if (placement.split && holder == stages.rank()) {
+    parallel::Group& parts = mesh_.along(placement.axis);
+    if (parts.rank() != 0) {
+      parts.send(part.contiguous(), 0).wait();
+      return {};
+    }
+    std::vector<at::Tensor> all{part};
+    for (int64_t rank = 1; rank < parts.size(); ++rank) {
+      at::Tensor other = at::empty_like(part, at::MemoryFormat::Contiguous);
+      parts.receive(other, rank).wait();
+      all.push_back(other);
+    }
+    values = parallel::join(all, whole.name, sharding_);
+  }
+  if (placement.split && mesh_.coordinate(placement.axis) != 0) return {};
+  if (holder == 0) return stages.rank() == 0 ? values : at::Tensor();
+  if (stages.rank() == holder) stages.send(values.contiguous(), 0).wait();
+  if (stages.rank() != 0) return {};
+  values = at::empty(whole.shape, at::TensorOptions(mesh_.device()).dtype(at::kFloat));
+  stages.receive(values, holder).wait();
+  return values;
 }
 
 void PartedGenerator::reduce_over_experts(ar::Model& model) {
@@ -92,9 +132,8 @@ void PartedGenerator::reduce_over_experts(ar::Model& model) {
   parallel::reduce_gradients(parameters(model), mesh_.along("expert"), alone);
 }
 
-std::vector<parallel::TraceEvent> PartedGenerator::trace() const {
-  if (!pipeline_) return {};
-  return parallel::trace_events(pipeline_->events(), mesh_.world().rank);
+void PartedGenerator::add_to(parallel::Timeline& timeline) const {
+  if (pipeline_) parallel::add_to(timeline, pipeline_->events());
 }
 
 }  // namespace lexel::train

@@ -20,11 +20,13 @@ namespace lexel::train {
 /// "tensor", experts along "expert". What the training's other code needs to know of it.
 class PartedGenerator {
  public:
-  /// Cuts `model`, which is whole on every rank, down to this rank's part.
-  ///
   /// mesh     of the plan's shape; outlives this object
   /// throws   Error(kUsage) as parallel::check_plan
-  PartedGenerator(ar::Model& model, const parallel::Plan& plan, parallel::Mesh& mesh);
+  PartedGenerator(const ar::Config& config, const parallel::Plan& plan, parallel::Mesh& mesh);
+
+  /// Whether this rank holds (a part of) a parameter, and that part of the whole.
+  bool holds(const std::string& name) const;
+  at::Tensor part_of(const at::Tensor& whole, const std::string& name) const;
 
   /// This rank's parameters, with the shapes of its parts.
   ParameterList parameters(ar::Model& model) const;
@@ -42,22 +44,26 @@ class PartedGenerator {
 
   /// Forward and backward of a step's passes. Returns their losses.
   at::Tensor train(const ar::Model& model, const std::vector<parallel::MicroBatch>& passes);
+  /// The losses of any number of passes, without gradient; of a pipeline.
+  at::Tensor evaluate(const ar::Model& model, std::vector<parallel::MicroBatch> passes);
 
-  /// The whole model, on every rank; all ranks call.
-  ar::Model whole(const ar::Model& model);
+  /// The whole model on rank 0 of the world, one tensor after the other; a model without tensors on the others. All ranks
+  /// call.
+  ar::Model collect(const ar::Model& model, at::Device device);
 
-  /// What this rank did in the last train(), for a timeline.
-  std::vector<parallel::TraceEvent> trace() const;
+  /// What this rank did in the last train().
+  void add_to(parallel::Timeline& timeline) const;
 
  private:
   PlaceOfTensor place_in_whole(const Parameter& whole) const;
+  /// The whole of `part` (undefined on ranks without one) on rank 0, undefined on others.
+  at::Tensor collect(const at::Tensor& part, const Parameter& whole);
 
   parallel::Plan plan_;
   parallel::Mesh& mesh_;
   ar::Config config_;
   parallel::Sharding sharding_;
   std::map<std::string, PlaceOfTensor> places_;  // of all parameters: norms ask at every step
-  std::vector<std::string> names_;               // of this rank's parameters
   std::unique_ptr<parallel::ShardedRunner> runner_;
   std::unique_ptr<parallel::Pipeline> pipeline_;
   std::unique_ptr<parallel::ExpertAllToAll> exchange_;

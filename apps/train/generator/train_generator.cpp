@@ -1,3 +1,4 @@
+#include <c10/core/DeviceGuard.h>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -23,14 +24,6 @@ namespace lexel::cli {
 namespace {
 
 constexpr int64_t kCaptionsForText = 5'000;  // composed scenes that a text tokenizer is trained on
-
-ar::Stored stored_as(const std::string& name) {
-  if (name == "fp32") return ar::Stored::kFloat32;
-  if (name == "bf16") return ar::Stored::kBFloat16;
-  check(name == "int8", ErrorKind::kUsage, "--weights: expected fp32, bf16 or int8, got '", name,
-        "'");
-  return ar::Stored::kInt8;
-}
 
 /// The model's grid and codes are those of the tokenizer.
 void check_model(const ar::Config& model, const TokenizerInfo& tokenizer) {
@@ -157,12 +150,15 @@ int run_train_generator(const TrainGeneratorOptions& options) {
   check(!options.task.output.empty(), ErrorKind::kUsage,
         "--output is needed: the folder of the run");
   auto recipe = train::recipe_of<train::GeneratorRecipe>(options.task, "generator");
-  const ar::Stored stored = stored_as(options.weights);
+  const ar::Stored stored = ar::parse_stored(options.weights);
   check(options.workers >= 1 && options.workers <= 256, ErrorKind::kUsage,
         "--workers: expected 1..256, got ", options.workers);
-  const at::Device device = resolve_device(options.task.device);
+  const parallel::World world = train::world_of(options.task);
+  const at::Device device = train::device_of_rank(options.task.device, world);
+  std::optional<c10::DeviceGuard> current;
+  if (!device.is_cpu()) current.emplace(device);
   train::GeneratorData data;
-  data.tokenizer = load_image_tokenizer(options.tokenizer, options.task.device);
+  data.tokenizer = load_image_tokenizer(options.tokenizer, device.str());
   std::optional<ar::Generator> from;
   if (!options.from.empty()) {
     check(!options.task.resume, ErrorKind::kUsage,
@@ -188,7 +184,7 @@ int run_train_generator(const TrainGeneratorOptions& options) {
   std::optional<parallel::Plan> plan = plan_of_file(options, recipe);
   cli::TrainTaskOptions placed = options.task;
   if (plan) placed.mesh = parallel::to_text(plan->mesh);
-  parallel::Mesh mesh = train::mesh_of(placed);
+  parallel::Mesh mesh = train::mesh_of(placed, world);
   if (!plan) plan = plan_by_hand(options, recipe, mesh);
 
   at::Tensor codes;
@@ -203,12 +199,13 @@ int run_train_generator(const TrainGeneratorOptions& options) {
                              .from = provenance_of_from(options),
                              .mesh = &mesh,
                              .plan = plan},
-                            codes, from ? &from->model : nullptr);
+                            codes, from ? std::optional(std::move(from->model)) : std::nullopt);
+  from.reset();
   train::RunOptions run = train::run_options(options.task);
   run.mesh = &mesh;
+  run.trace = options.trace;
   run_task(task, run);
   task.write_cache();
-  if (!options.trace.empty()) train::write_trace(mesh, task.trace(), options.trace);
   return 0;
 }
 

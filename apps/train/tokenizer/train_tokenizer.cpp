@@ -43,9 +43,9 @@ int run_train_tokenizer(const TrainOptions& options) {
   const train::TrainRecipe recipe = recipe_of(options);
   train::keep_freed_memory();
   const train::StopOnSignal stop;
-  parallel::Mesh mesh = train::mesh_of(options);
-  train::tell_others_of_failure(mesh,
-                                [&] { train::Trainer(options, recipe, mesh).run(stop.flag()); });
+  parallel::Mesh mesh = train::mesh_of(options, train::world_of(options));
+  parallel::run_as_rank(mesh.world(),
+                        [&] { train::Trainer(options, recipe, mesh).run(stop.flag()); });
   if (!options.quiet && mesh.world().rank == 0) {
     std::cerr << options.output << (stop.asked() ? ": stopped; --resume goes on\n" : ": done\n");
   }

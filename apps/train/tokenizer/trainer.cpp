@@ -62,7 +62,7 @@ Trainer::Trainer(const cli::TrainOptions& options, const TrainRecipe& recipe, pa
     : options_(options),
       mesh_(mesh),
       share_(batch_share(recipe.accumulation, mesh.along("data").size(), mesh.coordinate("data"))),
-      device_(resolve_device(options.device)),
+      device_(device_of_rank(options.device, mesh.world())),
       compute_(recipe.compute == "bf16" ? at::kBFloat16 : at::kFloat) {
   stored_type(options.weights);
   check(options.workers >= 1 && options.workers <= 256, ErrorKind::kUsage,

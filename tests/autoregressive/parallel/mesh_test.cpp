@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <gtest/gtest.h>
 #include <numeric>
+#include <thread>
+#include <vector>
 
 #include "tests/support/expect_error.h"
 #include "tests/support/ranks.h"
@@ -87,11 +89,21 @@ TEST(Group, CollectivesGiveWhatTheirNamesSay) {
       EXPECT_EQ(told[2].item<int64_t>(), 1);
 
       at::Tensor next = at::empty({1}, at::kDouble);
-      Pending sending = group.send(at::full({1}, static_cast<double>(rank), at::kDouble),
-                                   (rank + 1) % n, /*tag=*/7);
-      group.receive(next, (rank + n - 1) % n, /*tag=*/7).wait();
-      sending.wait();
-      EXPECT_EQ(next.item<double>(), static_cast<double>((rank + n - 1) % n));
+      const int64_t after = (rank + 1) % n, before = (rank + n - 1) % n;
+      std::vector<Pending> sending;  // come in the order in which they are sent
+      for (const double fraction : {0.0, 0.25, 0.5})
+        sending.push_back(
+            group.send(at::full({1}, static_cast<double>(rank) + fraction, at::kDouble), after));
+      for (const double fraction : {0.0, 0.25, 0.5}) {
+        group.receive(next, before).wait();
+        EXPECT_EQ(next.item<double>(), static_cast<double>(before) + fraction);
+      }
+      std::atomic<int> done = 0;
+      for (Pending& one : sending) {
+        one.then([&done] { ++done; });
+        one.wait();
+      }
+      while (done < 3) std::this_thread::yield();
     });
   }
 }

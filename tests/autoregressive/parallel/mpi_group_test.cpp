@@ -51,14 +51,18 @@ TEST(MpiGroup, CollectivesEqualGloos) {
   }
 }
 
-TEST(MpiGroup, MessagesAreToldApartByTag) {
+TEST(MpiGroup, MessagesComeInTheOrderInWhichTheyAreSent) {
   Group& group = both().mpi.along("data");
   const int64_t peer = 1 - group.rank();
   const at::Tensor one = at::full({3}, 1.0 + static_cast<double>(group.rank()), at::kDouble);
-  Pending first = group.send(one, peer, 5), second = group.send(one * 10.0, peer, 6);
+  Pending first = group.send(one, peer), second = group.send(one * 10.0, peer);
   at::Tensor tens = at::empty({3}, at::kDouble), ones = at::empty({3}, at::kDouble);
-  group.receive(tens, peer, 6).wait();
-  group.receive(ones, peer, 5).wait();
+  Pending of_ones = group.receive(ones, peer), of_tens = group.receive(tens, peer);
+  bool told = false;
+  of_tens.then([&told] { told = true; });
+  of_tens.wait();
+  EXPECT_TRUE(told);
+  of_ones.wait();
   first.wait();
   second.wait();
   EXPECT_EQ(ones[0].item<double>(), 1.0 + static_cast<double>(peer));

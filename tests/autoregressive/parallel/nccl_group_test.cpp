@@ -1,8 +1,12 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/ones.h>
+#include <memory>
 
 #include "autoregressive/parallel/mesh.h"
+#include "autoregressive/parallel/timeline.h"
 #include "autoregressive/parallel/update_sharding.h"
 #include "tests/support/gpu.h"
 
@@ -47,6 +51,41 @@ TEST(NcclGroup, WeightUpdateShardingOfOneRankLeavesTheGradient) {
   (w * w).sum().backward();
   sharding.reduce();
   EXPECT_TRUE(sharding.gradient(0).allclose(w.detach() * 2.0));
+}
+
+TEST(NcclGroup, ALaunchersOneRankHasGroupsAlongItsAxes) {
+  if (!tests::kHasGpu) GTEST_SKIP() << "no GPU";
+  World world;
+  world.launcher = "lexel launch";
+  world.timeout = std::chrono::seconds(30);
+  Mesh mesh(world, parse_mesh("data=1"), kGpu);
+  EXPECT_EQ(mesh.device(), kGpu);
+  EXPECT_FALSE(mesh.along("data").alone());
+  at::Tensor x = at::full({3}, 2.0, at::dtype(at::kDouble).device(kGpu));
+  mesh.everyone().all_reduce(x);
+  EXPECT_EQ(x.sum().item<double>(), 6.0);
+}
+
+TEST(NcclGroup, TimelineHasTheTimesOfTheDevice) {
+  if (!tests::kHasGpu) GTEST_SKIP() << "no GPU";
+  Group group = one_rank();
+  const at::Tensor w = at::ones({1 << 22}, at::dtype(at::kFloat).device(kGpu)).requires_grad_();
+  const auto timeline = std::make_shared<Timeline>(kGpu, 0);
+  UpdateSharding sharding({w}, group, UpdateSharding::Cut::kAnywhere);
+  sharding.trace_to(timeline);
+  sharding.zero_gradients();
+  sharding.overlap_next_backward();
+  {
+    const Span span(timeline.get(), "backward", "backward");
+    (w * w).sum().backward();
+  }
+  sharding.reduce();
+  const std::vector<TraceEvent> events = timeline->events();
+  ASSERT_EQ(events.size(), 2U);
+  for (const TraceEvent& event : events) {
+    EXPECT_GT(event.end_us, event.begin_us);
+    EXPECT_LT(event.end_us - event.begin_us, 30e6);
+  }
 }
 
 }  // namespace

@@ -60,17 +60,17 @@ void expect_in_time(const std::vector<PipelineEvent>& events) {
   std::map<std::tuple<Stack, bool, int64_t, int64_t>, double> ends;
   for (const PipelineEvent& e : events) {
     const PipelineAction& a = e.action;
-    ends[{a.stack, a.backward, a.micro_batch, a.chunk}] = e.end_us;
-    EXPECT_LE(e.wait_us, e.begin_us);
-    EXPECT_LE(e.begin_us, e.end_us);
+    ends[{a.stack, a.backward, a.micro_batch, a.chunk}] = e.end.us;
+    EXPECT_LE(e.wait.us, e.begin.us);
+    EXPECT_LE(e.begin.us, e.end.us);
   }
   for (const PipelineEvent& e : events) {
     const PipelineAction& a = e.action;
     if (!a.backward && a.chunk > 0) {
-      EXPECT_GE(e.begin_us, ends.at({a.stack, false, a.micro_batch, a.chunk - 1}));
+      EXPECT_GE(e.begin.us, ends.at({a.stack, false, a.micro_batch, a.chunk - 1}));
     }
     if (a.backward) {
-      EXPECT_GE(e.begin_us, ends.at({a.stack, false, a.micro_batch, a.chunk}));
+      EXPECT_GE(e.begin.us, ends.at({a.stack, false, a.micro_batch, a.chunk}));
     }
   }
 }

@@ -13,6 +13,14 @@ if(LEXEL_SANITIZE)
   target_link_options(lexel_options INTERFACE -fsanitize=${LEXEL_SANITIZE})
 endif()
 
+# For programs that train: freed memory that is kept (apps/train/memory.h) lies in fewer pieces than glibc's. Linked though nothing
+# refers to it: it takes the place of malloc.
+find_library(LEXEL_JEMALLOC jemalloc DOC "jemalloc, for `lexel`; empty: the system's allocator")
+add_library(lexel_allocator INTERFACE)
+if(LEXEL_JEMALLOC AND NOT LEXEL_SANITIZE)
+  target_link_libraries(lexel_allocator INTERFACE -Wl,--push-state,--no-as-needed ${LEXEL_JEMALLOC} -Wl,--pop-state)
+endif()
+
 # RPATHs of a program or a shared library, the same in the build tree (bin/, lib/) and installed: ../lib, and LibTorch's
 # folders by absolute path. In the DT_RPATH form, which also serves the libraries that LibTorch itself needs; DT_RUNPATH
 # does not.

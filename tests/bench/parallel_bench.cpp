@@ -20,12 +20,12 @@
 #include <functional>
 #include <iomanip>
 #include <iostream>
-#include <malloc.h>
 #include <map>
 #include <memory>
 #include <sstream>
 #include <sys/resource.h>
 
+#include "apps/train/memory.h"
 #include "autoregressive/parallel/pipeline.h"
 #include "autoregressive/parallel/sharded_model.h"
 #include "autoregressive/parallel/sharded_runner.h"
@@ -280,9 +280,7 @@ int64_t memory_of_process(const std::string& field) {
 void run_child(const Options& options) {
   at::set_num_threads(1);
   const tests::CountingAllocator& tensors_memory = tests::CountingAllocator::install();
-  // As lexel train does: memory that is freed stays, and pages need not be cleared again.
-  mallopt(M_MMAP_MAX, 0);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  train::keep_freed_memory();
   const Mode& mode = mode_of(options.child);
   check(options.compute == "float32" || options.compute == "bfloat16", ErrorKind::kUsage,
         "--compute: expected float32 or bfloat16, got ", options.compute);

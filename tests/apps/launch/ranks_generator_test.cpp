@@ -1,6 +1,10 @@
 #include <ATen/TensorOperators.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
 
 #include "apps/train/recipe_fields.h"
 #include "autoregressive/parallel/plan.h"
@@ -71,6 +75,23 @@ class RanksGenerator : public testing::Test {
         largest = std::max(largest, (tensor - other.at(name)).abs().max().item<double>());
     return largest;
   }
+  /// What the last evaluation of a run found.
+  nlohmann::json metrics(const std::string& name) const {
+    std::istringstream lines(tests::read_text(path(name + "/metrics.jsonl")));
+    nlohmann::json last;
+    for (std::string line; std::getline(lines, line);) {
+      const auto entry = nlohmann::json::parse(line);
+      if (entry.at("type") == "eval") last = entry.at("metrics");
+    }
+    return last;
+  }
+  void expect_same_metrics(const std::string& a, const std::string& b) const {
+    const nlohmann::json one = metrics(a), other = metrics(b);
+    ASSERT_FALSE(one.empty());
+    EXPECT_EQ(one.size(), other.size());
+    for (const auto& [name, value] : one.items())
+      EXPECT_NEAR(value.get<double>(), other.at(name).get<double>(), 1e-3) << b << ": " << name;
+  }
 
   tests::TemporaryFolder folder_;
   train::GeneratorRecipe recipe_;
@@ -84,17 +105,28 @@ TEST_F(RanksGenerator, EveryMeshIsTheRunOfOneRank) {
       {2, {"--mesh", "tensor=2"}},
       {2, {"--mesh", "pipeline=2", "--trace", path("trace.json")}},
       {2, {"--mesh", "pipeline=2", "--schedule", "circular", "--rounds", "2"}},
-      {4, {"--mesh", "data=2,tensor=2"}},
+      {4, {"--mesh", "data=2,tensor=2", "--trace", path("data.json")}},
       {4, {"--mesh", "pipeline=2,tensor=2", "--schedule", "1f1b"}}};
   for (size_t i = 0; i < meshes.size(); ++i) {
     const std::string name = "mesh" + std::to_string(i);
     const ProgramResult result = train(meshes[i].first, name, meshes[i].second);
     ASSERT_EQ(result.exit_code, 0) << result.err;
     EXPECT_LT(difference("one", name), kTolerance) << meshes[i].second[1];
+    expect_same_metrics("one", name);
   }
   const auto trace = nlohmann::json::parse(tests::read_text(path("trace.json")));
   EXPECT_GE(trace.at("traceEvents").size(),
-            size_t{2 * 2 * 4 * 2});  // forward, backward; micro-batches; stacks
+            size_t{2 * 2 * 4 * 2});               // forward, backward; micro-batches; stacks
+  std::map<int64_t, std::set<std::string>> seen;  // by rank
+  const auto timeline = nlohmann::json::parse(tests::read_text(path("data.json")));
+  for (const auto& event : timeline.at("traceEvents"))
+    if (event.at("ph") == "X")
+      seen[event.at("pid").get<int64_t>()].insert(event.at("name").get<std::string>());
+  EXPECT_EQ(seen.size(), 4U);
+  for (const auto& [rank, names] : seen)
+    for (const char* const name : {"forward 0", "backward 0", "backward 1",
+                                   "reduce-scatter bucket 0", "optimizer", "all-gather bucket 0"})
+      EXPECT_TRUE(names.contains(name)) << "rank " << rank << ": " << name;
 }
 
 TEST_F(RanksGenerator, ExpertsOnTwoRanksAreTheRunOfOne) {
@@ -105,6 +137,7 @@ TEST_F(RanksGenerator, ExpertsOnTwoRanksAreTheRunOfOne) {
   const ProgramResult result = train(2, "experts", mesh);
   ASSERT_EQ(result.exit_code, 0) << result.err;
   EXPECT_LT(difference("one", "experts"), kTolerance);
+  expect_same_metrics("one", "experts");
 }
 
 TEST_F(RanksGenerator, ACheckpointOfOneMeshGoesOnOnOthers) {

@@ -42,6 +42,11 @@ void define_machine(CLI::App& plan, PlanOptions& options) {
                   "Share of the gradients' exchange that can hide behind the backward pass")
       ->check(number_from(0, 1))
       ->option_text("SHARE [0.9]");
+  plan.add_option(
+          "--transport", options.transport,
+          "What carries collectives: ring (NCCL, MPI), or gloo, which reduces whole tensors")
+      ->check(CLI::IsMember({"ring", "gloo"}))
+      ->option_text("NAME [ring]");
 }
 
 void define_by_hand(CLI::App& plan, PlanOptions& options) {
@@ -74,7 +79,7 @@ void define_plan(CLI::App& lexel, PlanOptions& options) {
   CLI::App* plan = lexel.add_subcommand(
       "plan", "The fastest way to train a generator on many devices, predicted");
   plan->add_option("--model", options.model,
-                   "parti-350m, parti-750m, parti-3b, parti-20b, vim-base, ...")
+                   "parti-350m, parti-750m, parti-3b, parti-20b, vim-base, glam-1.7b-64e, ...")
       ->option_text("NAME [parti-3b]");
   plan->add_option("--set", options.settings, "A field of its configuration, as in recipes")
       ->allow_extra_args(false)

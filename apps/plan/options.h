@@ -30,6 +30,7 @@ struct PlanOptions {
          node_bandwidth = 40e9;  // bytes a second of a device: within a node, between nodes
   double latency_us = 10, node_latency_us = 20;
   double overlap = 0.9;  // share of the gradients' exchange that can hide behind the backward pass
+  std::string transport = "ring";  // or "gloo": planner::Transport
 
   // The training.
   std::string compute = "bf16";  // or "fp32"

@@ -26,6 +26,7 @@ planner::Machine machine_of(const PlanOptions& options) {
   machine.inside = {options.latency_us * 1e-6, 1 / options.bandwidth};
   machine.between = {options.node_latency_us * 1e-6, 1 / options.node_bandwidth};
   machine.overlap = options.overlap;
+  if (options.transport == "gloo") machine.transport = planner::Transport::kGloo;
   return machine;
 }
 
@@ -132,7 +133,8 @@ double utilisation(const planner::Predictor& predictor, const Plan& plan) {
 std::string report(const planner::Predictor& predictor, const Plan& plan) {
   const parallel::Prediction& predicted = plan.predicted;
   const int64_t ranks = plan.mesh.length("pipeline");
-  const int64_t pictures = plan.batch / (plan.mesh.length("data") * plan.micro_batches);
+  const int64_t pictures =
+      plan.batch / (plan.mesh.length("data") * plan.mesh.length("expert") * plan.micro_batches);
   std::ostringstream out;
   out << "model      " << plan.model << ": " << amount(predictor.graph().weights(), "weights")
       << ", " << amount(predictor.graph().flops(), "FLOP") << " a picture forward\n"
@@ -239,9 +241,11 @@ void run_table(const PlanOptions& options) {
   for (const std::string& model : models) {
     const planner::Predictor predictor(config_of(model, options.settings), machine_of(options),
                                        training_of(options));
+    std::string name = model;
+    for (const std::string& setting : options.settings) name += ", " + setting;
     ScalingCurve curve{model, {}};
     for (const int64_t count : devices) {
-      table << "| " << model << " | " << count << " | ";
+      table << "| " << name << " | " << count << " | ";
       Plan plan;
       try {
         plan = planner::plan_model(predictor, count, model).plan;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "autoregressive/model.h"
+#include "autoregressive/parallel/expert_parallel.h"
 #include "kernels/check.h"
 #include "tokenizers/io/fields_json.h"
 #include "tokenizers/io/sha256.h"
@@ -37,10 +38,27 @@ void check_schedule(const Plan& plan) {
   for (size_t i = static_cast<size_t>(ranks); i < plan.stages.size(); ++i)
     check_arg(plan.stages[i].encoder.size() == 0, "check_plan",
               "stages: expected the encoder's blocks in the first round, got some in stage ", i);
-  const int64_t parts = plan.mesh.length("data") * plan.micro_batches;
+  const int64_t data = plan.mesh.length("data"), expert = plan.mesh.length("expert");
+  const int64_t parts = data * expert * plan.micro_batches;
   check_arg(plan.batch >= 1 && plan.micro_batches >= 1 && plan.batch % parts == 0, "check_plan",
-            "batch: expected a multiple of ", parts, " (axis data of ", plan.mesh.length("data"),
-            " times ", plan.micro_batches, " micro-batches), got ", plan.batch);
+            "batch: expected a multiple of ", parts, " (axis data of ", data,
+            expert > 1 ? concat(", axis expert of ", expert, ",") : "", " times ",
+            plan.micro_batches, " micro-batches), got ", plan.batch);
+}
+
+/// Ranks of the axis "expert" hold some experts each, all of their matrices.
+void check_experts(const Plan& plan, const ar::Config& config, const ParameterList& weights) {
+  const int64_t ranks = plan.mesh.length("expert");
+  if (ranks == 1) return;
+  check_arg(config.experts > 0 && config.routing != "static", "check_plan",
+            "mesh: axis expert: the model has no experts (model.experts)");
+  check_arg(config.experts % ranks == 0, "check_plan", "mesh: expected axis expert to divide ",
+            config.experts, " experts, got ", ranks);
+  for (const Parameter& weight : weights)
+    check_arg(weight.name.find(".feed_forward.experts.") == std::string::npos ||
+                  placement_of(plan, weight.name) == Placement::along(0, "expert"),
+              "check_plan", "annotations: expected ", weight.name,
+              " split along axis expert in dimension 0, got another placement");
 }
 
 void check_placement(const Plan& plan, const Annotation& annotation, const Parameter& parameter) {
@@ -77,10 +95,10 @@ std::vector<Annotation> tensor_annotations() {
           {"*.q.bias", rows},
           {"*.kv.weight", rows},
           {"*.kv.bias", rows},
-          {"*.up.weight", rows},
-          {"*.up.bias", rows},
+          {"*.feed_forward.up.weight", rows},
+          {"*.feed_forward.up.bias", rows},
           {"*.out.weight", columns},
-          {"*.down.weight", columns},
+          {"*.feed_forward.down.weight", columns},
           {"text_embedding.weight", rows},
           {"token_embedding.weight", rows},
           {"softmax.weight", rows},
@@ -114,6 +132,9 @@ Plan even_plan(const ar::Config& config, const MeshShape& mesh, int64_t batch,
       if (std::ranges::any_of(weights, is_split)) plan.annotations.push_back(annotation);
     }
   }
+  if (mesh.length("expert") > 1)
+    for (const Annotation& annotation : expert_annotations())
+      plan.annotations.push_back(annotation);
   check_plan(plan, config);
   return plan;
 }
@@ -159,6 +180,7 @@ void check_plan(const Plan& plan, const ar::Config& config) {
             "residual: expected replicate or split, got ", plan.residual);
   ar::Model layout = ar::model_layout(config);
   const ParameterList weights = ar::parameters(layout);
+  check_experts(plan, config, weights);
   for (const Annotation& annotation : plan.annotations) {
     bool found = false;
     for (const Parameter& parameter : weights) {

@@ -93,7 +93,7 @@ std::string model_fingerprint(const ar::Config& config);
 std::vector<Annotation> tensor_annotations();
 
 /// A plan by hand: blocks shared out evenly, encoder and decoder each over all ranks of the pipeline (the encoder in the
-/// first round), tensor_annotations() where the mesh has that axis (the table of words whole where its rows do not divide).
+/// first round), tensor_annotations() and expert_annotations() where the mesh has these axes (the table of words whole where its rows do not divide).
 ///
 /// throws   Error(kUsage) as check_plan
 Plan even_plan(const ar::Config& config, const MeshShape& mesh, int64_t batch,
@@ -109,7 +109,7 @@ Placement placement_of(const Plan& plan, const std::string& name);
 /// A plan that cannot run this model is refused.
 ///
 /// throws   Error(kUsage) naming what is wrong: another model's fingerprint, blocks left out or twice, a pipeline of another length,
-///          heads or a dimension that do not divide, an annotation that fits nothing, a batch that does not divide
+///          heads, experts or a dimension that do not divide, an axis "expert" for a model without experts, an annotation that fits nothing, a batch that does not divide
 void check_plan(const Plan& plan, const ar::Config& config);
 
 /// As JSON, for files and people.

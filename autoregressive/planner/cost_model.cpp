@@ -143,6 +143,24 @@ std::vector<Transfer> reshard(const DeviceMesh& mesh, const Spec& from, const Sp
   }
 }
 
+double group_seconds(const Machine& machine, const Link& link, const GroupCall& call,
+                     int64_t ranks) {
+  const bool gloo = machine.transport == Transport::kGloo;
+  const double own = call.whole / static_cast<double>(ranks);
+  double sent = call.sent, copied = 0;
+  if (call.collective == "all_reduce") {
+    copied = call.in_rows ? 0 : call.whole;
+  } else if (call.collective == "all_gather") {
+    copied = (call.in_rows ? 0 : call.whole) + (gloo ? call.whole : 0);
+  } else if (call.collective == "reduce_scatter") {
+    copied = (call.in_rows ? 0 : call.whole) + (gloo ? call.whole + own : 0);
+    if (gloo) sent *= 2;
+  } else if (call.collective == "all_to_all") {
+    copied = call.whole;
+  }
+  return link.alpha + link.beta * sent + 2 * copied / machine.memory_bandwidth;
+}
+
 const Link& link_of(const Machine& machine, int64_t stride, int64_t length) {
   return stride * length <= machine.devices_per_node ? machine.inside : machine.between;
 }

@@ -65,6 +65,12 @@ std::vector<Spec> all_specs(const DeviceMesh& mesh);
 std::vector<Transfer> reshard(const DeviceMesh& mesh, const Spec& from, const Spec& to,
                               double bytes);
 
+/// How a library carries out what the executor's groups ask for.
+enum class Transport {
+  kRing,  // NCCL, MPI: reduce-scatter and all-gather send (n - 1) / n of the whole, an all-reduce twice that
+  kGloo  // a reduce-scatter is an all-reduce of a copy, of which a part is kept; what is gathered is copied once more
+};
+
 /// What the devices and what joins them can do.
 struct Machine {
   std::string name = "H100";
@@ -75,7 +81,24 @@ struct Machine {
   Link inside{10e-6, 1.0 / 360e9};   // between devices of a node
   Link between{20e-6, 1.0 / 40e9};   // between nodes, for each device
   double overlap = 0.9;  // share of the gradients' exchange that can hide behind the backward pass
+  Transport transport = Transport::kRing;
 };
+
+/// A call of one of the executor's collectives (parallel::Group) on tensors of pictures.
+struct GroupCall {
+  std::string collective;  // by the names of parallel::Traffic
+  double sent = 0;         // bytes that leave a rank in a ring
+  double whole = 0;        // bytes of the whole tensor; of all_to_all, of what one rank holds
+  bool in_rows = false;    // parts lie behind each other: nothing is put together or taken apart
+};
+
+/// Its time: alpha + beta times what is sent, and each byte that is copied there and back over the memory's bandwidth. The executor
+/// copies what it reduces (a gradient may have other readers), puts gathered parts together along their dimension, takes apart
+/// what it scatters, and puts experts' rows into order.
+///
+/// ranks   n >= 2
+double group_seconds(const Machine& machine, const Link& link, const GroupCall& call,
+                     int64_t ranks);
 
 /// The link of a group whose neighbours are `stride` ranks apart.
 const Link& link_of(const Machine& machine, int64_t stride, int64_t length);

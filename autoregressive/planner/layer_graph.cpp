@@ -1,5 +1,9 @@
 #include "autoregressive/planner/layer_graph.h"
 
+#include <algorithm>
+#include <map>
+
+#include "autoregressive/moe/gating.h"
 #include "kernels/attention_mask.h"
 #include "kernels/check.h"
 
@@ -96,23 +100,61 @@ struct Builder {
     layer.operators.push_back(out);
   }
 
-  void add_feed_forward(Layer& layer) const {
-    const int64_t tokens = layer.tokens;
+  void add_feed_forward(Layer& layer, int64_t block) const {
+    const bool sparse = ar::has_experts(config, block);
+    if (sparse && config.routing != "static") return add_experts(layer);
+    const bool gated = !sparse && config.activation == "geglu";
+    // Experts of one task side by side are one dense layer.
+    const int64_t tokens = layer.tokens,
+                  hidden = sparse ? config.experts * config.hidden : config.hidden;
     const auto at = static_cast<int>(layer.operators.size());
-    ModelOperator up =
-        matmul("feed_forward.up", tokens, config.width, config.hidden, {at - 1}, false);
+    ModelOperator up = matmul("feed_forward.up", tokens, config.width, gated ? 2 * hidden : hidden,
+                              {at - 1}, false);
+    up.column_units = hidden;
     add_norm(up, tokens);
-    // Input of the activation, and of the next product; where dropout lies between, its mask too.
-    up.kept_split = (2 + mask) * e * static_cast<double>(config.hidden * tokens);
+    // Input of the activation, and of the next product; where dropout lies between, its mask too. Of a gated layer gate and value,
+    // the gate by itself, gelu(gate), and what comes of them.
+    up.kept_split = ((gated ? 5 : 2) + mask) * e * static_cast<double>(hidden * tokens);
     layer.operators.push_back(up);
-    layer.operators.push_back(residual("feed_forward.down", tokens, config.hidden, at, at - 1));
+    layer.operators.push_back(residual("feed_forward.down", tokens, hidden, at, at - 1));
   }
 
-  Layer encoder_block() const {
+  /// The router, and experts of two matrices without biases. What dispatch and combine copy costs nothing here, as all work beside
+  /// products.
+  void add_experts(Layer& layer) const {
+    const int64_t tokens = layer.tokens;
+    const auto at = static_cast<int>(layer.operators.size());
+    const auto n = static_cast<double>(tokens), experts = static_cast<double>(config.experts),
+               hidden = static_cast<double>(config.hidden);
+    ModelOperator router{"feed_forward.router", Kind::kMatmul, tokens, config.width,
+                         config.experts};
+    router.inputs = {at - 1};
+    const bool by_task = config.routing == "task";
+    router.flops = by_task ? 0 : 2 * n * width * experts;  // a table of tasks is read once a pass
+    router.weights = experts * width + static_cast<double>(config.tasks) * width;
+    add_norm(router, tokens);
+    router.kept_whole += 4 * experts * n;                       // chances, float32
+    if (e < 4 && !by_task) router.kept_whole += 4 * width * n;  // its input, float32
+    layer.operators.push_back(router);
+
+    ModelOperator op{"feed_forward.experts", Kind::kExperts, tokens, config.width, config.width};
+    op.inputs = {at, at - 1};
+    const double rows = expert_rows(config, tokens, 1, 1);
+    op.flops = 4 * rows * width * hidden;
+    op.weights = 2 * experts * width * hidden;
+    // Inputs of both products, the activation's; a number for each row and choice; what is combined, weighted in float32.
+    op.kept_whole = rows * (e * (width + 2 * hidden) + 8) + 2 * n * (e * width + 4 + 8);
+    op.kept_stream = mask * kStreamBytes * width * n;
+    op.kept_once = e < 4 ? e * op.weights : 0;
+    layer.operators.push_back(op);
+    layer.name += ", experts";
+  }
+
+  Layer encoder_block(int64_t block) const {
     Layer layer{"encoder block", {}, config.max_text_tokens};
     const auto tokens = static_cast<double>(layer.tokens);
     add_self_attention(layer, tokens * tokens);
-    add_feed_forward(layer);
+    add_feed_forward(layer, block);
     return layer;
   }
 
@@ -127,13 +169,13 @@ struct Builder {
     return count;
   }
 
-  Layer decoder_block(bool conv) const {
+  Layer decoder_block(int64_t block, bool conv) const {
     Layer layer{conv ? "decoder block (conv)" : "decoder block",
                 {},
                 config.grid_height * config.grid_width};
     add_self_attention(layer, pairs(conv));
     if (config.text_depth > 0) add_cross_attention(layer);
-    add_feed_forward(layer);
+    add_feed_forward(layer, block);
     return layer;
   }
 
@@ -193,6 +235,11 @@ double Layer::weights() const {
   return sum;
 }
 
+bool Layer::has_experts() const {
+  return std::ranges::any_of(operators,
+                             [](const ModelOperator& op) { return op.kind == Kind::kExperts; });
+}
+
 double LayerGraph::flops() const {
   double sum = layers[tables].flops() + layers[loss].flops();
   for (const size_t layer : encoder) sum += layers[layer].flops();
@@ -208,11 +255,19 @@ double LayerGraph::weights() const {
   return sum;
 }
 
+double expert_rows(const ar::Config& config, int64_t tokens, int64_t pictures, int64_t ranks) {
+  const int64_t choices = 2 * pictures;
+  if (config.routing == "token")
+    return static_cast<double>(
+        config.experts * pictures *
+        moe::expert_capacity(config.capacity_factor, tokens, config.experts));
+  if (ranks == 1) return static_cast<double>(choices * tokens);
+  const int64_t most = (choices + config.experts - 1) / config.experts;
+  return static_cast<double>(config.experts * most * tokens);
+}
+
 LayerGraph layer_graph(const ar::Config& config, const Training& training) {
   ar::validate(config);
-  check(config.experts == 0 && config.activation != "geglu", ErrorKind::kUnsupported,
-        "layer_graph: expected a dense model with gelu or relu, got ",
-        config.experts == 0 ? config.activation : concat(config.experts, " experts"));
   const Builder builder{config, training};
   LayerGraph graph;
   graph.config = config;
@@ -220,28 +275,41 @@ LayerGraph layer_graph(const ar::Config& config, const Training& training) {
     graph.layers.push_back(std::move(layer));
     return graph.layers.size() - 1;
   };
+  // Blocks of the same kind are one layer.
+  const auto add_blocks = [&](int64_t depth, std::vector<size_t>& stack, const auto& kind_of,
+                              const auto& make) {
+    std::map<int, size_t> known;
+    for (int64_t i = 0; i < depth; ++i) {
+      const int kind = kind_of(i) + (ar::has_experts(config, i) ? 2 : 0);
+      if (!known.contains(kind)) known.emplace(kind, add(make(i)));
+      stack.push_back(known.at(kind));
+    }
+  };
   if (config.text_depth > 0) {
     graph.text_tables =
         add(builder.table("text_embedding", config.max_text_tokens, config.text_vocabulary,
                           static_cast<double>(config.max_text_tokens)));
-    graph.encoder.assign(static_cast<size_t>(config.text_depth), add(builder.encoder_block()));
+    add_blocks(
+        config.text_depth, graph.encoder, [](int64_t) { return 0; },
+        [&](int64_t i) { return builder.encoder_block(i); });
     graph.encoder_norm = add(builder.norm("encoder.norm", config.max_text_tokens));
   }
   const int64_t tokens = config.grid_height * config.grid_width;
   graph.tables = add(builder.table(
       "token_embedding", tokens, config.codebook_size,
       static_cast<double>(config.classes + 1 + config.grid_height + config.grid_width)));
-  size_t kinds[2] = {0, 0};
-  for (const bool conv : ar::conv_blocks(config)) {
-    if (kinds[conv] == 0) kinds[conv] = add(builder.decoder_block(conv));  // 0 is a table or text
-    graph.decoder.push_back(kinds[conv]);
-  }
+  const std::vector<bool> conv = ar::conv_blocks(config);
+  add_blocks(
+      config.depth, graph.decoder, [&](int64_t i) { return conv[static_cast<size_t>(i)] ? 1 : 0; },
+      [&](int64_t i) { return builder.decoder_block(i, conv[static_cast<size_t>(i)]); });
   graph.loss = add(builder.loss());
   return graph;
 }
 
 std::vector<Operator> sharding_problem(const Layer& layer, const ar::Config& config,
                                        int64_t pictures, double flops_s, const Spec& stream) {
+  check_arg(!layer.has_experts(), "sharding_problem", "expected a layer without experts, got ",
+            layer.name);
   std::vector<Operator> problem;
   const auto input = [&](const char* name, int64_t tokens, const Spec& spec) {
     Operator op{name, Operator::Kind::kInput, {}, pictures * tokens, 0, config.width, pictures};

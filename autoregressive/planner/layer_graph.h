@@ -21,7 +21,7 @@ struct Training {
 
 /// An operator of the model with the norm, activation, dropout and addition that belong to it. Counts are of one picture.
 struct ModelOperator {
-  enum class Kind { kTable, kMatmul, kAttention, kLoss };
+  enum class Kind { kTable, kMatmul, kAttention, kExperts, kLoss };
   std::string name;  // as its weights are: "attention.qkv"
   Kind kind = Kind::kMatmul;
   int64_t tokens = 0;              // rows of its result
@@ -35,7 +35,7 @@ struct ModelOperator {
   // Bytes kept for the backward pass: what the tensor axis cuts, what it cuts where the residual stream is split, what it never cuts.
   double kept_split = 0, kept_stream = 0, kept_whole = 0;
   double kept_once =
-      0;  // for each pass, however many pictures: weights in bfloat16, the loss's gradients; cut by the tensor axis
+      0;  // for each pass, however many pictures: weights in bfloat16, the loss's gradients; cut by the axis that cuts the weights
 
   static constexpr int kStream = -1, kText = -2;
 };
@@ -48,6 +48,7 @@ struct Layer {
 
   double flops() const;
   double weights() const;
+  bool has_experts() const;
 };
 
 /// The model as a chain of layers. Blocks that are alike are one layer, so that it is planned once.
@@ -63,13 +64,25 @@ struct LayerGraph {
   double weights() const;  // = parameter_count(ar::parameters)
 };
 
-/// throws   Error(kUsage) as ar::validate; Error(kUnsupported) on experts and gated layers, which are not priced
+/// Rows that the experts of one layer compute for a rank's pass: those of the buffer, filled or not.
+///   routed by token   E b C, C = ceil(capacity_factor 2 n / E) of each picture
+///   routed by task    2 b n; where experts lie on several ranks each expert has as many rows as the one that is chosen most, of
+///                     which the planner takes tasks to be spread evenly: E ceil(2 b / E) n
+///
+/// tokens    n, of a picture or its text
+/// pictures  b, of this rank
+/// ranks     that the experts are shared out among
+double expert_rows(const ar::Config& config, int64_t tokens, int64_t pictures, int64_t ranks);
+
+/// throws   Error(kUsage) as ar::validate
 LayerGraph layer_graph(const ar::Config& config, const Training& training);
 
-/// A layer as operators between layouts: its stream comes and goes in layout `stream`, the text whole.
+/// A layer as operators between layouts: its stream comes and goes in layout `stream`, the text whole. Experts are no part of it:
+/// they lie on an axis of their own, and all ranks of "tensor" compute them alike.
 ///
 /// pictures   in a micro-batch, of one device of axis 0
 /// flops_s    operations a second of one device
+/// throws     Error(kUsage) on a layer with experts
 std::vector<Operator> sharding_problem(const Layer& layer, const ar::Config& config,
                                        int64_t pictures, double flops_s, const Spec& stream);
 

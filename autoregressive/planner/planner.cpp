@@ -6,6 +6,8 @@
 #include <map>
 
 #include "autoregressive/model.h"
+#include "autoregressive/parallel/annotations.h"
+#include "autoregressive/parallel/expert_parallel.h"
 #include "autoregressive/planner/inter_operator.h"
 #include "autoregressive/planner/intra_operator.h"
 #include "kernels/check.h"
@@ -15,7 +17,6 @@ namespace {
 
 using parallel::Annotation;
 using parallel::BlockRange;
-using parallel::Placement;
 using parallel::Plan;
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
@@ -31,47 +32,9 @@ std::vector<int64_t> divisors(int64_t n) {
   return found;
 }
 
-DeviceMesh tensor_mesh(const Machine& machine, int64_t tensor) {
-  return {{1, tensor}, {Link{}, link_of(machine, 1, tensor)}, false};
-}
-
-bool is_cut(const ModelOperator& op, const Way& way) {
-  if (op.kind == ModelOperator::Kind::kTable) return !way.forward.empty();  // summed over its parts
-  return op.inner_cut ? way.inputs.at(0).columns != 0 : way.output.columns != 0;
-}
-
-/// Annotations of a layer's weights, whose names begin with `prefix`.
-/// Returns whether all matrices are cut.
-bool annotate(const Layer& layer, const IntraPlan& plan, const std::vector<Operator>& problem,
-              const std::string& prefix, std::vector<Annotation>& annotations) {
-  bool all = true;
-  for (const ModelOperator& op : layer.operators) {
-    if (op.kind == ModelOperator::Kind::kAttention) continue;
-    for (size_t i = 0; i < problem.size(); ++i) {
-      if (problem[i].name != op.name) continue;
-      if (!is_cut(op, plan.ways[i])) {
-        all = false;
-        continue;
-      }
-      const bool table = op.kind == ModelOperator::Kind::kTable;
-      // Weights are (out, in), tables (ids, width).
-      const Placement rows = Placement::along(0, "tensor"), inner = Placement::along(1, "tensor");
-      annotations.push_back({prefix + op.name + ".weight", op.inner_cut && !table ? inner : rows});
-      if (!op.inner_cut) annotations.push_back({prefix + op.name + ".bias", rows});
-    }
-  }
-  return all;
-}
-
-/// The layer that most blocks of a stack are: one program for all, because they share the text's heads.
-size_t usual(const std::vector<size_t>& blocks) {
-  return *std::ranges::max_element(blocks, {},
-                                   [&](size_t layer) { return std::ranges::count(blocks, layer); });
-}
-
 /// One way to run the model; everything but the stages.
 struct Candidate {
-  int64_t data = 1, ranks = 1, tensor = 1, micro_batches = 1, rounds = 1;
+  int64_t data = 1, ranks = 1, expert = 1, tensor = 1, micro_batches = 1, rounds = 1;
   const char* schedule = "gpipe";
   bool rematerialize = false;
   const IntraLayouts* layouts = nullptr;
@@ -128,16 +91,26 @@ class Search {
     for (const int64_t ranks : divisors(devices_)) {
       if (ranks > config_.depth) continue;
       for (const int64_t tensor : divisors(devices_ / ranks)) {
-        const int64_t data = devices_ / ranks / tensor;
-        if (config_.heads % tensor != 0 || batch % data != 0) continue;
-        for (const int64_t micro_batches : divisors(batch / data))
-          list_schedules({data, ranks, tensor, micro_batches});
+        if (config_.heads % tensor != 0) continue;
+        for (const int64_t expert : divisors(devices_ / ranks / tensor)) {
+          if (!shares_experts(expert)) continue;
+          const int64_t data = devices_ / ranks / tensor / expert;
+          if (batch % (data * expert) != 0) continue;
+          for (const int64_t micro_batches : divisors(batch / (data * expert)))
+            list_schedules({data, ranks, expert, tensor, micro_batches});
+        }
       }
     }
   }
 
+  bool shares_experts(int64_t ranks) const {
+    if (ranks == 1) return true;
+    return config_.experts > 0 && config_.routing != "static" && config_.experts % ranks == 0;
+  }
+
   void list_schedules(Candidate candidate) {
-    const int64_t pictures = predictor_.training().batch / candidate.data / candidate.micro_batches;
+    const int64_t pictures =
+        predictor_.training().batch / candidate.data / candidate.expert / candidate.micro_batches;
     for (const IntraLayouts& layouts : layouts_of(candidate.tensor, pictures)) {
       candidate.layouts = &layouts;
       candidate.rounds = 1;
@@ -201,7 +174,11 @@ class Search {
     for (const Parameter& weight : weights_)
       for (const Annotation& annotation : annotations)
         if (parallel::fits(annotation.pattern, weight.name) &&
-            weight.shape[static_cast<size_t>(annotation.placement.dim)] % tensor != 0)
+            weight.shape[static_cast<size_t>(annotation.placement.dim)] %
+                    (annotation.placement.dim == 0
+                         ? tensor * parallel::stacked_matrices(config_, weight.name)
+                         : tensor) !=
+                0)
           return false;
     return true;
   }
@@ -212,6 +189,7 @@ class Search {
     plan.fingerprint = fingerprint_;
     for (const auto& [axis, length] : {std::pair<const char*, int64_t>{"data", candidate.data},
                                        {"pipeline", candidate.ranks},
+                                       {"expert", candidate.expert},
                                        {"tensor", candidate.tensor}})
       if (length > 1) plan.mesh.axes.emplace_back(axis, length);
     plan.batch = predictor_.training().batch;
@@ -220,6 +198,9 @@ class Search {
     plan.rounds = candidate.rounds;
     plan.rematerialize = candidate.rematerialize;
     plan.annotations = candidate.layouts->annotations;
+    if (candidate.expert > 1)
+      for (const Annotation& annotation : parallel::expert_annotations())
+        plan.annotations.push_back(annotation);
     plan.residual = candidate.layouts->residual;
     plan.shard_update = candidate.data > 1;
     const int64_t chunks = candidate.ranks * candidate.rounds;
@@ -288,8 +269,9 @@ class Search {
     const LayerGraph& graph = predictor_.graph();
     const int64_t tensor = found.plan.mesh.length("tensor");
     const int64_t pictures =
-        found.plan.batch / (found.plan.mesh.length("data") * found.plan.micro_batches);
-    const Layer& block = graph.layers[usual(graph.decoder)];
+        found.plan.batch / (found.plan.mesh.length("data") * found.plan.mesh.length("expert") *
+                            found.plan.micro_batches);
+    const Layer& block = graph.layers[usual_layer(graph, graph.decoder)];
     const Machine& machine = predictor_.machine();
     const Spec stream = found.plan.residual == "split" ? Spec{2, 0} : Spec{};
     Layouts layouts;
@@ -313,36 +295,6 @@ class Search {
 };
 
 }  // namespace
-
-IntraLayouts intra_layouts(const LayerGraph& graph, const Machine& machine,
-                           const Training& training, int64_t tensor, int64_t pictures,
-                           const std::string& residual) {
-  check_arg(residual == "replicate" || residual == "split", "intra_layouts",
-            "expected replicate or split, got ", residual);
-  IntraLayouts result{{}, residual, 0, true};
-  const DeviceMesh mesh = tensor_mesh(machine, tensor);
-  const Spec stream = residual == "split" ? Spec{2, 0} : Spec{};
-  Layouts layouts;
-  layouts.executable = layouts.replicated = true;
-  layouts.scattered = stream.rows != 0;
-  layouts.element_bytes = training.compute_bytes;
-  const auto solve = [&](size_t layer, const std::string& prefix, size_t count) {
-    const auto problem =
-        sharding_problem(graph.layers[layer], graph.config, pictures, machine.flops, stream);
-    const IntraPlan plan = plan_operators(problem, mesh, layouts);
-    if (!annotate(graph.layers[layer], plan, problem, prefix, result.annotations))
-      result.cuts_all = false;
-    result.seconds += static_cast<double>(count) * plan.cost;
-  };
-  if (graph.has_text()) {
-    solve(graph.text_tables, "", 1);
-    solve(usual(graph.encoder), "encoder.blocks.*.", graph.encoder.size());
-  }
-  solve(graph.tables, "", 1);
-  solve(usual(graph.decoder), "decoder.blocks.*.", graph.decoder.size());
-  solve(graph.loss, "", 1);
-  return result;
-}
 
 PlanSearch plan_model(const Predictor& predictor, int64_t devices, const std::string& name) {
   check_arg(devices >= 1, "plan_model", "expected at least 1 device, got ", devices);

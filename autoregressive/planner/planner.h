@@ -5,25 +5,10 @@
 
 #include "autoregressive/config.h"
 #include "autoregressive/parallel/plan.h"
-#include "autoregressive/planner/cost_model.h"
-#include "autoregressive/planner/layer_graph.h"
+#include "autoregressive/planner/intra_layouts.h"
 #include "autoregressive/planner/prediction.h"
 
 namespace lexel::planner {
-
-/// Layouts of the layers on the ranks of the axis "tensor": weights' annotations, by integer programs over what the tensor-parallel
-/// model carries out. Layers that are alike have one program.
-struct IntraLayouts {
-  std::vector<parallel::Annotation> annotations;
-  std::string residual = "replicate";  // or "split"
-  double seconds = 0;                  // of all layers, forward and backward, a micro-batch
-  bool cuts_all = false;               // all that parallel::tensor_annotations() cuts
-};
-
-/// `residual` given: "replicate" or "split".
-IntraLayouts intra_layouts(const LayerGraph& graph, const Machine& machine,
-                           const Training& training, int64_t tensor, int64_t pictures,
-                           const std::string& residual);
 
 /// What a plan is found by.
 struct PlanSearch {
@@ -35,7 +20,7 @@ struct PlanSearch {
       0;  // the same over all layouts of the integer program, also those that no model carries out
 };
 
-/// The fastest plan that fits the devices' memory: data x pipeline x tensor ranks, micro-batches, schedule and rounds, stages,
+/// The fastest plan that fits the devices' memory: data x pipeline x expert x tensor ranks, micro-batches, schedule and rounds, stages,
 /// rematerialisation, layouts. Inter-operator: stages of equal size by plan_stages on the times of blocks, or blocks shared out
 /// evenly; intra-operator: intra_layouts. Never worse than parallel::even_plan on any mesh by the same prediction.
 ///

@@ -28,12 +28,13 @@ struct Replay {
 };
 Replay replay(const parallel::PipelineSchedule& schedule, const ChunkTimes& times);
 
-/// What one layer costs a micro-batch on a rank of the axis "tensor".
+/// What one layer costs a micro-batch on a rank of the axes "tensor" and "expert".
 struct LayerCost {
   double forward_s = 0, backward_s = 0;
   double again_s = 0;                                // to compute it again before the backward pass
   double kept = 0;                                   // bytes from its forward to its backward pass
   double weights = 0;                                // values on this rank
+  double expert_weights = 0;                         // those of them that the axis "expert" cuts
   std::map<std::string, double> bytes, again_bytes;  // sent, forward and backward; and once more
   LayerCost& operator+=(const LayerCost& other);
 };
@@ -53,14 +54,15 @@ class Predictor {
   const Machine& machine() const;
   const Training& training() const;
 
-  /// Layers on `tensor` ranks, with `pictures` in a micro-batch of a rank, as the plan's annotations and residual stream say.
+  /// Layers of a micro-batch on the plan's axes "tensor" and "expert", as its annotations and residual stream say.
   const ModelCost& costs(const parallel::Plan& plan) const;
 
   /// Step time, memory and bytes of a plan; its `predicted` is not read.
   ///
-  /// step = the schedule carried out, then what the gradients' exchange over "data" could not hide behind the last backward pass, the
-  /// update, and the gathering of the new weights. Text is max_text_tokens long. Without a pipeline micro-batches follow each other
-  /// whole, with one they are computed again by chunk instead of by block.
+  /// step = the schedule carried out, then gradients' means over "expert", what of the exchange over "data" could not hide behind the
+  /// last backward pass, the update, and the gathering of the new weights. Text is max_text_tokens long. Without a pipeline
+  /// micro-batches follow each other whole, with one they are computed again by chunk instead of by block. A pipeline's exchange, and one
+  /// beside "expert", hides behind nothing.
   ///
   /// throws   Error(kUsage) as check_plan
   parallel::Prediction predict(const parallel::Plan& plan) const;

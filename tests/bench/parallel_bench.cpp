@@ -3,15 +3,18 @@
 // and its memory, beside what the planner predicts of them.
 //
 //   bench_parallel_bench [--modes one,gpipe,...] [--pictures 32] [--steps 3] [--rounds 3] [--compute float32] [--trace FOLDER]
-//                        [--bandwidth 1.5e9] [--latency 3e-4]
+//                        [--fastest] [--bandwidth 1.5e9] [--latency 3e-4] [--memory-bandwidth 1e10]
 //
 // Each round runs every mode once, so that a machine's slow minutes fall on all of them; a mode's time is the median of all
 // its steps but each round's first. Seconds of CPU are those of the busiest rank: on a machine that others use, too, they
 // tell what the wall clock does not. Memory is that of tensors, counted by their allocator, and that of the process:
-// its peak less what it has when ranks, threads and libraries stand, before there is a model. The planner is given the rate of the one process, and the link of the options.
+// its peak less what it has when ranks, threads and libraries stand, before there is a model. The planner is given the rate of the one process, and what the mode "link"
+// measures in each round (an all-reduce of one number, one of 16 MiB, and a copy of as much by both processes at once), or without it the options.
+// --fastest takes the shortest of all times in the place of the median: what is left of a machine that others use.
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -44,12 +47,14 @@ namespace {
 constexpr int64_t kMicroBatches = 8;
 
 struct Options {
-  std::string modes = "one,gpipe,1f1b,circular,tensor,partitioned,data";
+  std::string modes = "link,one,gpipe,1f1b,circular,tensor,partitioned,data";
   std::string child;  // the mode that this process is a rank of
   std::string compute = "float32";
   std::string trace;  // folder for timelines of the pipeline's modes
   int64_t pictures = 32, steps = 3, rounds = 3;
+  bool fastest = false;
   double bandwidth = 1.5e9, latency = 3e-4;  // bytes a second and seconds, of a collective
+  double memory_bandwidth = 10e9;            // bytes a second
 };
 
 /// 29.6 million weights, of which the blocks have 23.1.
@@ -224,6 +229,34 @@ std::function<void()> start_data(Mesh& mesh, const Options& o, const ar::Forward
   };
 }
 
+double typical(std::vector<double> values, bool fastest) {
+  std::ranges::sort(values);
+  return values.empty() ? 0.0 : values[fastest ? 0 : values.size() / 2];
+}
+
+/// What a link and the memory take, in seconds: an all-reduce of one number, one of kLinkBytes, a copy of as much.
+struct LinkTimes {
+  double number_s = 0.0, reduce_s = 0.0, copy_s = 0.0;
+};
+constexpr int64_t kLinkBytes = int64_t{1} << 24;
+
+LinkTimes measure_link(Group& group, bool fastest) {
+  constexpr int kTimes = 30;
+  at::Tensor one = at::zeros({1}), many = at::zeros({kLinkBytes / 4}), other = at::zeros_like(many);
+  const auto time_of = [&](const std::function<void()>& work) {
+    std::vector<double> all;
+    for (int i = 0; i <= kTimes; ++i) {
+      group.barrier();
+      const double begin_us = trace_clock_us();
+      work();
+      if (i > 0) all.push_back(1e-6 * (trace_clock_us() - begin_us));
+    }
+    return typical(all, fastest);
+  };
+  return {time_of([&] { group.all_reduce(one); }), time_of([&] { group.all_reduce(many); }),
+          time_of([&] { other.copy_(many); })};
+}
+
 const std::vector<std::pair<std::string, Mode>>& modes() {
   using Forward = ar::ForwardOptions;
   const auto one = [](const Layout& layout, const char* what) {
@@ -250,7 +283,8 @@ const std::vector<std::pair<std::string, Mode>>& modes() {
        pipeline({"pipeline=2", kMicroBatches, "circular", 2}, "pipeline, circular, 2 rounds")},
       {"tensor", tensor({"tensor=2"}, "tensor, Megatron's form")},
       {"partitioned", tensor({"tensor=2", 1, "gpipe", 1, "split"}, "tensor, fully partitioned")},
-      {"data", {{"data=2"}, "data, weight-update sharding", 1.8, start_data}}};
+      {"data", {{"data=2"}, "data, weight-update sharding", 1.8, start_data}},
+      {"link", {{"tensor=2"}, "", 0.0, nullptr}}};
   return all;
 }
 
@@ -286,6 +320,11 @@ void run_child(const Options& options) {
         "--compute: expected float32 or bfloat16, got ", options.compute);
   Mesh mesh(world_from_environment(std::chrono::seconds(300)), parse_mesh(mode.layout.mesh),
             at::kCPU);
+  if (!mode.start) {
+    const LinkTimes times = measure_link(mesh.along("tensor"), options.fastest);
+    std::cout << times.number_s << ' ' << times.reduce_s << ' ' << times.copy_s << std::endl;
+    return mesh.everyone().barrier();
+  }
   const ar::ForwardOptions forward{.compute =
                                        options.compute == "float32" ? at::kFloat : at::kBFloat16};
   const at::Tensor warm = tests::random_tensor(1, {64, 64}).requires_grad_();  // loads libraries
@@ -340,11 +379,6 @@ void read_ranks(const std::vector<std::string>& texts, Measured& measured) {
   measured.step_s.insert(measured.step_s.end(), slowest.begin(), slowest.end());
 }
 
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values.empty() ? 0.0 : values[values.size() / 2];
-}
-
 double busiest(const Measured& measured) {
   double most = 0.0;
   for (const auto& [rank, sum] : measured.cpu_s_steps) {
@@ -357,9 +391,10 @@ planner::Predictor predictor_of(const Options& options, double flops) {
   planner::Machine machine;
   machine.name = "two processes";
   machine.flops = flops;
-  machine.memory_bandwidth = 10e9;
+  machine.memory_bandwidth = options.memory_bandwidth;
   machine.inside = machine.between = {options.latency, 1.0 / options.bandwidth};
   machine.overlap = 0.0;  // Gloo's threads share the processor
+  machine.transport = planner::Transport::kGloo;
   planner::Training training;
   training.batch = options.pictures;
   training.compute_bytes = options.compute == "float32" ? 4 : 2;
@@ -376,20 +411,45 @@ double rate_of(const Options& options, const Plan& plan, double measured_s) {
   return a / (measured_s - b);
 }
 
-void measure(const Options& options) {
+/// The options with what the links' times make of them.
+Options with_links(Options options, const std::vector<LinkTimes>& links) {
+  const auto of = [&](double LinkTimes::*time) {
+    std::vector<double> all;
+    for (const LinkTimes& link : links) all.push_back(link.*time);
+    return typical(all, options.fastest);
+  };
+  options.latency = of(&LinkTimes::number_s);
+  // Of two ranks each sends as much as there is.
+  options.bandwidth = double(kLinkBytes) / (of(&LinkTimes::reduce_s) - options.latency);
+  options.memory_bandwidth = 2.0 * double(kLinkBytes) / of(&LinkTimes::copy_s);
+  return options;
+}
+
+void measure(Options options) {
   std::vector<std::string> names;
   std::istringstream list(options.modes);
   for (std::string name; std::getline(list, name, ',');) names.push_back(name);
   std::map<std::string, Measured> all;
+  std::vector<LinkTimes> links;
   for (int64_t round = 0; round < options.rounds; ++round) {
     for (const std::string& name : names) {
-      const std::vector<std::string> arguments = {"--child",    name,
-                                                  "--steps",    std::to_string(options.steps),
-                                                  "--pictures", std::to_string(options.pictures),
-                                                  "--compute",  options.compute,
-                                                  "--trace",    options.trace};
+      std::vector<std::string> arguments = {"--child",    name,
+                                            "--steps",    std::to_string(options.steps),
+                                            "--pictures", std::to_string(options.pictures),
+                                            "--compute",  options.compute,
+                                            "--trace",    options.trace};
+      if (options.fastest) arguments.emplace_back("--fastest");
       const int64_t ranks = parse_mesh(mode_of(name).layout.mesh).size();
-      read_ranks(tests::run_ranks(ranks, arguments), all[name]);
+      const std::vector<std::string> texts = tests::run_ranks(ranks, arguments);
+      if (mode_of(name).start) {
+        read_ranks(texts, all[name]);
+      } else {
+        for (const std::string& text : texts) {
+          LinkTimes link;
+          std::istringstream(text) >> link.number_s >> link.reduce_s >> link.copy_s;
+          links.push_back(link);
+        }
+      }
       std::cerr << "round " << round + 1 << ": " << name << " done\n";
     }
   }
@@ -397,7 +457,7 @@ void measure(const Options& options) {
   Plan best_plan;
   for (const char* const one : {"one", "accumulated"}) {
     if (!all.contains(one)) continue;
-    const double time = median(all[one].step_s);
+    const double time = typical(all[one].step_s, options.fastest);
     if (best == 0.0 || time < best) {
       best = time;
       best_cpu = busiest(all[one]);
@@ -405,9 +465,12 @@ void measure(const Options& options) {
     }
   }
   check(best > 0.0, ErrorKind::kUsage, "--modes: one or accumulated is needed, to compare with");
+  if (!links.empty()) options = with_links(options, links);
   const double rate = rate_of(options, best_plan, best);
   const planner::Predictor predictor = predictor_of(options, rate);
-  std::cerr << "one process: " << 1e-9 * rate << " GFLOP/s\n";
+  std::cerr << "one process: " << 1e-9 * rate << " GFLOP/s; link: " << 1e-9 * options.bandwidth
+            << " GB/s and " << 1e6 * options.latency
+            << " us; memory: " << 1e-9 * options.memory_bandwidth << " GB/s\n";
   std::cout
       << "| mode | step, s | ratio | target | CPU s of the busiest rank | ratio of CPU | sent "
          "by a rank, MB | predicted step / measured | tensors of a rank at the peak, MB | "
@@ -415,7 +478,8 @@ void measure(const Options& options) {
          "/ measured | process of a rank, MB |\n|---|---|---|---|---|---|---|---|---|---|---|\n";
   for (const std::string& name : names) {
     const Mode& mode = mode_of(name);
-    const double time = median(all[name].step_s), cpu = busiest(all[name]);
+    if (!mode.start) continue;
+    const double time = typical(all[name].step_s, options.fastest), cpu = busiest(all[name]);
     const Prediction predicted = predictor.predict(plan_of(mode.layout, options.pictures));
     std::cout << "| " << mode.what << " | " << std::fixed << std::setprecision(3) << time << " | "
               << std::setprecision(2) << best / time << " | ";
@@ -451,6 +515,9 @@ int run(int argc, char** argv) {
   app.add_option("--trace", options.trace, "Folder for timelines of the pipeline");
   app.add_option("--bandwidth", options.bandwidth, "Of a link, bytes/s")->capture_default_str();
   app.add_option("--latency", options.latency, "Of a collective, s")->capture_default_str();
+  app.add_option("--memory-bandwidth", options.memory_bandwidth, "Of a process, bytes/s")
+      ->capture_default_str();
+  app.add_flag("--fastest", options.fastest, "The shortest of all times, not the median");
   app.add_option("--child", options.child, "")->group("");
   CLI11_PARSE(app, argc, argv);
   try {

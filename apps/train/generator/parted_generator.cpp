@@ -9,7 +9,6 @@
 
 #include "autoregressive/parallel/sharded_model.h"
 #include "autoregressive/parallel/stage_parameters.h"
-#include "kernels/check.h"
 
 namespace lexel::train {
 
@@ -17,14 +16,8 @@ PartedGenerator::PartedGenerator(const ar::Config& config, const parallel::Plan&
                                  parallel::Mesh& mesh)
     : plan_(plan), mesh_(mesh), config_(config) {
   parallel::Group& experts = mesh.along("expert");
-  if (experts.size() > 1) {
-    check(config_.experts > 0 && config_.routing != "static", ErrorKind::kUsage,
-          "mesh: axis expert: the model has no experts (model.experts)");
-    for (const parallel::Annotation& annotation : parallel::expert_annotations())
-      plan_.annotations.push_back(annotation);
-    exchange_ = std::make_unique<parallel::ExpertAllToAll>(experts);
-  }
   parallel::check_plan(plan_, config_);
+  if (experts.size() > 1) exchange_ = std::make_unique<parallel::ExpertAllToAll>(experts);
   sharding_ = parallel::sharding_of(config_, plan_);
   if (mesh.along("tensor").size() > 1)
     runner_ = std::make_unique<parallel::ShardedRunner>(sharding_, mesh);

@@ -177,5 +177,26 @@ TEST_F(RanksGenerator, APlanIsFollowedAndOneOfAnotherModelRefused) {
   EXPECT_THAT(result.err, HasSubstr("axis tensor"));
 }
 
+TEST_F(RanksGenerator, APlanWithExpertsOfTheProgramIsFollowed) {
+  const std::vector<std::string> experts{"--set", "model.experts=4"};
+  ASSERT_EQ(train(1, "one", experts).exit_code, 0);
+  recipe_.model.experts = 4;
+  std::vector<std::string> arguments{
+      LEXEL_BIN_DIR "/lexel", "plan",      "--batch", "8",  "--mesh",
+      "data=2,expert=2",      "--compute", "fp32",    "-o", path("plan.json")};
+  ar::visit_fields(recipe_.model, [&](const std::string& name, auto& field) {
+    std::ostringstream value;
+    value << std::boolalpha << field;
+    arguments.insert(arguments.end(), {"--set", name + "=" + value.str()});
+  });
+  ProgramResult result = tests::run_program(arguments);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  std::vector<std::string> planned = experts;
+  planned.insert(planned.end(), {"--plan", path("plan.json")});
+  result = train(4, "planned", planned);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_LT(difference("one", "planned"), kTolerance);
+}
+
 }  // namespace
 }  // namespace lexel

@@ -63,6 +63,23 @@ TEST_F(PlanTest, SettingsChangeTheModel) {
   parallel::check_plan(parallel::read_plan(path("deep.json")), config);
 }
 
+TEST_F(PlanTest, ExpertsLieOnAnAxisOfTheirOwn) {
+  const ProgramResult result =
+      plan({"--set", "experts=4", "--mesh", "data=2,expert=2", "-o", path("experts.json")});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("data=2,expert=2; 64 pictures a step in 1 micro-batch of 16"));
+  EXPECT_THAT(result.out, HasSubstr("all_to_all"));
+  const parallel::Plan written = parallel::read_plan(path("experts.json"));
+  EXPECT_EQ(written.mesh.length("expert"), 2);
+  ar::Config config = ar::parti_lexel_128();
+  config.experts = 4;
+  parallel::check_plan(written, config);
+  EXPECT_GT(written.predicted.bytes.at("all_to_all"), 0);
+  expect_failure(plan({"--mesh", "expert=2"}), 2, "axis expert: the model has no experts");
+  expect_failure(plan({"--set", "experts=3", "--mesh", "expert=2"}), 2,
+                 "axis expert to divide 3 experts, got 2");
+}
+
 TEST_F(PlanTest, TableAndChartAreMarkedAsPredicted) {
   const ProgramResult result =
       plan({"--table", "--devices", "1,2,4", "--chart", path("scaling.svg")});
@@ -73,6 +90,10 @@ TEST_F(PlanTest, TableAndChartAreMarkedAsPredicted) {
   const ProgramResult tight = plan({"--table", "--devices", "1", "--memory", "1MB"});
   ASSERT_EQ(tight.exit_code, 0) << tight.err;
   EXPECT_THAT(tight.out, HasSubstr("does not fit"));
+  const ProgramResult sparse =
+      plan({"--table", "--devices", "2", "--set", "experts=4", "--set", "activation=geglu"});
+  ASSERT_EQ(sparse.exit_code, 0) << sparse.err;
+  EXPECT_THAT(sparse.out, HasSubstr("| parti-lexel-128, experts=4, activation=geglu | 2 | "));
 }
 
 TEST_F(PlanTest, HelpHasAnExample) {

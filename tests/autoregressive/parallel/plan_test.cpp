@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "autoregressive/parallel/annotations.h"
 #include "kernels/check.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/temporary_folder.h"
@@ -167,6 +168,27 @@ TEST(Plan, HostileTextIsBadData) {
   std::string many = "[";
   for (int i = 0; i < 5000; ++i) many += "{},";
   refused(replaced(good, "\"stages\": [", "\"stages\": " + many), "at most 4096 entries");
+}
+
+TEST(Plan, ExpertsLieOnTheirOwnAxisOrAreRefused) {
+  ar::Config sparse = small();
+  sparse.experts = 4;
+  Plan plan = even_plan(sparse, parse_mesh("data=2,expert=2,tensor=2"), 8, 2);
+  const Sharding sharding = sharding_of(sparse, plan);
+  EXPECT_EQ(sharding.weight("encoder.blocks.1.feed_forward.experts.down.weight"),
+            Placement::along(0, "expert"));
+  EXPECT_EQ(sharding.weight("encoder.blocks.0.feed_forward.down.weight"),
+            Placement::along(1, "tensor"));
+  tests::expect_error(ErrorKind::kUsage,
+                      "expected a multiple of 8 (axis data of 2, axis expert of 2, times 2",
+                      [&] { even_plan(sparse, parse_mesh("data=2,expert=2"), 12, 2); });
+  plan.annotations.pop_back();
+  tests::expect_error(ErrorKind::kUsage, "split along axis expert in dimension 0",
+                      [&] { check_plan(plan, sparse); });
+  tests::expect_error(ErrorKind::kUsage, "axis expert to divide 4 experts, got 3",
+                      [&] { even_plan(sparse, parse_mesh("expert=3"), 3); });
+  tests::expect_error(ErrorKind::kUsage, "axis expert: the model has no experts",
+                      [] { even_plan(small(), parse_mesh("expert=2"), 2); });
 }
 
 }  // namespace

@@ -59,6 +59,26 @@ TEST(CostModel, BytesAreThoseThatLeaveARankInARing) {
   EXPECT_EQ(bytes, (std::map<std::string, double>{{"all_gather", 700}, {"all_reduce", 1200}}));
 }
 
+TEST(CostModel, CallsOfAGroupCostTheirMessagesAndTheirCopies) {
+  Machine machine;
+  machine.memory_bandwidth = 1e9;
+  const Link link{1e-3, 1e-8};
+  const auto seconds = [&](const char* name, double sent, bool in_rows) {
+    return group_seconds(machine, link, {name, sent, 4e6, in_rows}, 4);
+  };
+  const double copy = 2 * 4e6 / 1e9;
+  EXPECT_DOUBLE_EQ(seconds("all_reduce", 6e6, true), 1e-3 + 0.06);
+  EXPECT_DOUBLE_EQ(seconds("all_reduce", 6e6, false), 1e-3 + 0.06 + copy);
+  EXPECT_DOUBLE_EQ(seconds("all_gather", 3e6, true), 1e-3 + 0.03);
+  EXPECT_DOUBLE_EQ(seconds("all_gather", 3e6, false), 1e-3 + 0.03 + copy);
+  EXPECT_DOUBLE_EQ(seconds("reduce_scatter", 3e6, false), 1e-3 + 0.03 + copy);
+  EXPECT_DOUBLE_EQ(seconds("all_to_all", 3e6, false), 1e-3 + 0.03 + copy);
+  machine.transport = Transport::kGloo;  // an all-reduce of a copy, of which a quarter is kept
+  EXPECT_DOUBLE_EQ(seconds("reduce_scatter", 3e6, true),
+                   seconds("all_reduce", 6e6, false) + copy / 4);
+  EXPECT_DOUBLE_EQ(seconds("all_gather", 3e6, true), 1e-3 + 0.03 + copy);
+}
+
 TEST(CostModel, GroupsWithinANodeHaveTheFastLink) {
   const Machine machine = h100();
   EXPECT_EQ(link_of(machine, 1, 8).beta, machine.inside.beta);

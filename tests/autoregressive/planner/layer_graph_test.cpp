@@ -10,14 +10,28 @@
 namespace lexel::planner {
 namespace {
 
+/// Parti with experts as GLaM has them.
+ar::Config sparse_parti(const std::string& routing = "token") {
+  ar::Config config = ar::parti_750m();
+  config.activation = "geglu";
+  config.experts = 64;
+  config.routing = routing;
+  config.tasks = routing == "task" ? 5 : 0;
+  return config;
+}
+
 TEST(LayerGraph, WeightsAreThoseOfTheModel) {
-  for (const std::string& name : ar::preset_names()) {
-    const ar::Config config = ar::preset(name);
-    if (config.experts > 0) continue;
-    ar::Model layout = ar::model_layout(config);
-    EXPECT_EQ(layer_graph(config, {}).weights(),
+  std::vector<ar::Config> all = {sparse_parti(), sparse_parti("task"), sparse_parti("static")};
+  for (const std::string& name : ar::preset_names()) all.push_back(ar::preset(name));
+  all.push_back(sparse_parti());
+  all.back().conv_layers = "0 1 2";
+  all.push_back(ar::parti_350m());
+  all.back().activation = "geglu";
+  for (size_t i = 0; i < all.size(); ++i) {
+    ar::Model layout = ar::model_layout(all[i]);
+    EXPECT_EQ(layer_graph(all[i], {}).weights(),
               static_cast<double>(parameter_count(ar::parameters(layout))))
-        << name;
+        << i;
   }
 }
 
@@ -70,10 +84,35 @@ TEST(LayerGraph, KeptBytesOfABlockAreCountedByHand) {
   EXPECT_EQ(once, 0);
 }
 
-TEST(LayerGraph, ExpertsAreRefused) {
-  tests::expect_error(ErrorKind::kUnsupported,
-                      "expected a dense model with gelu or relu, got 64 experts",
-                      [] { layer_graph(ar::preset("glam-0.1b-64e"), {}); });
+TEST(LayerGraph, FlopsOfExpertsAndGatedLayersAreTheClosedFormula) {
+  const double d = 1024, f = 4096, n = 1024, m = 128, k = 8192, e = 64;
+  const double attention_m = m * 4 * d * d + 2 * m * m * d,
+               attention_n = n * 6 * d * d + m * 2 * d * d + n * (n + 1) * d + 2 * n * m * d;
+  const auto expected = [&](double sparse_m, double sparse_n) {
+    return 2 * (12 * attention_m + 6 * (3 * m * d * f + sparse_m) + 36 * attention_n +
+                18 * (3 * n * d * f + sparse_n) + n * d * k);
+  };
+  // Gated layers have three matrices. By token: the router, and E C rows of which C = ceil(2 n / E).
+  EXPECT_DOUBLE_EQ(layer_graph(sparse_parti(), {}).flops(),
+                   expected(m * d * e + e * 4 * 2 * d * f, n * d * e + e * 32 * 2 * d * f));
+  ar::Config tight = sparse_parti();
+  tight.capacity_factor = 0.6;
+  EXPECT_DOUBLE_EQ(layer_graph(tight, {}).flops(),
+                   expected(m * d * e + e * 3 * 2 * d * f, n * d * e + e * 20 * 2 * d * f));
+  // By task each token has both its experts; experts of one task are a dense layer of E hidden units.
+  EXPECT_DOUBLE_EQ(layer_graph(sparse_parti("task"), {}).flops(),
+                   expected(m * 4 * d * f, n * 4 * d * f));
+  ar::Config extracted = sparse_parti("static");
+  extracted.experts = 2;
+  EXPECT_DOUBLE_EQ(layer_graph(extracted, {}).flops(), expected(m * 4 * d * f, n * 4 * d * f));
+}
+
+TEST(LayerGraph, RowsOfExpertsAreThoseOfTheirBuffer) {
+  EXPECT_EQ(expert_rows(sparse_parti(), 1024, 3, 1), 64 * 3 * 32);
+  EXPECT_EQ(expert_rows(sparse_parti(), 1024, 3, 4), 64 * 3 * 32);
+  EXPECT_EQ(expert_rows(sparse_parti("task"), 1024, 3, 1), 2 * 3 * 1024);
+  EXPECT_EQ(expert_rows(sparse_parti("task"), 1024, 3, 4), 64 * 1024);
+  EXPECT_EQ(expert_rows(sparse_parti("task"), 1024, 64, 4), 64 * 2 * 1024);
 }
 
 TEST(LayerGraph, BlocksThatAreAlikeArePlannedOnce) {
@@ -81,6 +120,14 @@ TEST(LayerGraph, BlocksThatAreAlikeArePlannedOnce) {
   EXPECT_EQ(graph.decoder.size(), 64u);
   EXPECT_EQ(graph.encoder.size(), 16u);
   EXPECT_EQ(graph.layers.size(), 6u);
+  const LayerGraph sparse = layer_graph(sparse_parti(), {});
+  EXPECT_EQ(sparse.layers.size(), 8u);
+  EXPECT_EQ(sparse.layers[sparse.decoder[1]].name, "decoder block, experts");
+  EXPECT_EQ(sparse.decoder[1], sparse.decoder[35]);
+  EXPECT_EQ(layer_graph(sparse_parti("static"), {}).layers.size(), 8u);
+  tests::expect_error(ErrorKind::kUsage, "expected a layer without experts", [&] {
+    sharding_problem(sparse.layers[sparse.decoder[1]], sparse.config, 1, 1e12, {});
+  });
 }
 
 TEST(LayerGraph, TensorParallelTakesTwoOrThreeReductionsABlockEachWay) {

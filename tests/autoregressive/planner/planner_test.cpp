@@ -22,6 +22,13 @@ Machine small_machine() {
   return machine;
 }
 
+ar::Config sparse_config() {
+  ar::Config config = ar::parti_lexel_128();
+  config.heads = 4;
+  config.experts = 8;
+  return config;
+}
+
 ar::Config small_config() {
   ar::Config config = ar::parti_lexel_128();
   config.depth = 8;
@@ -36,32 +43,40 @@ Training small_training() {
   return training;
 }
 
+/// Meshes of so many devices on which this model can lie.
+std::vector<parallel::MeshShape> meshes(const ar::Config& config, int64_t devices) {
+  std::vector<parallel::MeshShape> all;
+  for (int64_t pipeline = 1; pipeline <= std::min(devices, config.depth); ++pipeline)
+    for (int64_t tensor = 1; tensor <= devices / pipeline; ++tensor)
+      for (int64_t expert = 1; expert <= std::max<int64_t>(config.experts, 1); ++expert) {
+        const int64_t data = devices / pipeline / tensor / expert;
+        if (data * pipeline * tensor * expert != devices || config.heads % tensor != 0) continue;
+        if (expert > 1 && config.experts % expert != 0) continue;
+        all.push_back(parallel::parse_mesh(
+            concat("data=", data, ",pipeline=", pipeline, ",expert=", expert, ",tensor=", tensor)));
+      }
+  return all;
+}
+
 /// The best of every mesh by hand, over micro-batches, schedules, rematerialisation and residual streams.
 double best_of_grid(const Predictor& predictor, int64_t devices) {
   const ar::Config& config = predictor.graph().config;
   double best = 1e300;
-  for (int64_t pipeline = 1; pipeline <= std::min(devices, config.depth); ++pipeline) {
-    for (int64_t tensor = 1; tensor <= devices / pipeline; ++tensor) {
-      const int64_t data = devices / pipeline / tensor;
-      if (data * pipeline * tensor != devices || config.heads % tensor != 0) continue;
-      for (int64_t micro_batches = 1; micro_batches <= 64; micro_batches *= 2) {
-        if (64 % (data * micro_batches) != 0) continue;
-        for (const char* schedule : {"gpipe", "1f1b", "circular"}) {
-          const int64_t rounds = schedule == std::string("circular") ? 2 : 1;
-          if (pipeline * rounds > config.depth || (rounds > 1 && micro_batches % pipeline))
-            continue;
-          parallel::Plan plan =
-              parallel::even_plan(config,
-                                  parallel::parse_mesh(concat("data=", data, ",pipeline=", pipeline,
-                                                              ",tensor=", tensor)),
-                                  64, micro_batches, schedule, rounds);
-          for (const bool rematerialize : {false, true}) {
-            for (const char* residual : {"replicate", "split"}) {
-              plan.rematerialize = rematerialize;
-              plan.residual = residual;
-              if (predictor.memory(plan) > predictor.machine().memory_bytes) continue;
-              best = std::min(best, predictor.predict(plan).step_s);
-            }
+  for (const parallel::MeshShape& mesh : meshes(config, devices)) {
+    const int64_t pipeline = mesh.length("pipeline");
+    for (int64_t micro_batches = 1; micro_batches <= 64; micro_batches *= 2) {
+      if (64 % (mesh.length("data") * mesh.length("expert") * micro_batches) != 0) continue;
+      for (const char* schedule : {"gpipe", "1f1b", "circular"}) {
+        const int64_t rounds = schedule == std::string("circular") ? 2 : 1;
+        if (pipeline * rounds > config.depth || (rounds > 1 && micro_batches % pipeline)) continue;
+        parallel::Plan plan =
+            parallel::even_plan(config, mesh, 64, micro_batches, schedule, rounds);
+        for (const bool rematerialize : {false, true}) {
+          for (const char* residual : {"replicate", "split"}) {
+            plan.rematerialize = rematerialize;
+            plan.residual = residual;
+            if (predictor.memory(plan) > predictor.machine().memory_bytes) continue;
+            best = std::min(best, predictor.predict(plan).step_s);
           }
         }
       }
@@ -85,6 +100,46 @@ TEST(Planner, BeatsOrEqualsTheBestOfAGridByHand) {
       EXPECT_LE(found.least_block_s, found.block_s * (1 + 1e-9));
     }
   }
+}
+
+TEST(Planner, BeatsOrEqualsTheBestOfAGridWithExperts) {
+  for (const double memory : {0.4e9, 80e9}) {
+    Machine machine = small_machine();
+    machine.memory_bytes = memory;
+    const Predictor predictor(sparse_config(), machine, small_training());
+    const double grid = best_of_grid(predictor, 4);
+    ASSERT_LT(grid, 1e300) << "the grid fits nowhere in " << memory;
+    const PlanSearch found = plan_model(predictor, 4, "sparse");
+    EXPECT_LE(found.plan.predicted.step_s, grid * (1 + 1e-9)) << memory;
+    EXPECT_LE(predictor.memory(found.plan), memory);
+  }
+}
+
+TEST(Planner, ExpertsAreSharedOutWhereThatIsFaster) {
+  // Wide experts: their gradients over "data" are more than their tokens over "expert".
+  ar::Config config = sparse_config();
+  config.experts = 64;
+  config.depth = 2;
+  Machine machine = small_machine();
+  machine.flops = 1e13;
+  machine.memory_bytes = 80e9;
+  Training training = small_training();
+  training.batch = 8;
+  const Predictor predictor(config, machine, training);
+  const PlanSearch found = plan_model(predictor, 8, "sparse");
+  EXPECT_GT(found.plan.mesh.length("expert"), 1) << to_text(found.plan.mesh);
+  check_plan(found.plan, config);
+  const auto sharding = parallel::sharding_of(config, found.plan);
+  EXPECT_TRUE(sharding.weight("decoder.blocks.1.feed_forward.experts.up.weight") ==
+              parallel::Placement::along(0, "expert"));
+  const parallel::Plan back = parallel::parse_plan(parallel::plan_text(found.plan), "plan");
+  EXPECT_EQ(to_text(back.mesh), to_text(found.plan.mesh));
+  EXPECT_EQ(back.annotations, found.plan.annotations);
+  // Experts of one task side by side are no experts to share out.
+  config.experts = 2;
+  config.routing = "static";
+  const Predictor dense(config, machine, training);
+  EXPECT_EQ(plan_model(dense, 8, "dense").plan.mesh.length("expert"), 1);
 }
 
 TEST(Planner, ThePlanIsOneThatCanRun) {

@@ -1,8 +1,15 @@
 #include "autoregressive/planner/prediction.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
+#include "autoregressive/parallel/expert_parallel.h"
+#include "autoregressive/parallel/sharded_model.h"
+#include "autoregressive/stages.h"
+#include "tests/autoregressive/tiny_model.h"
 #include "tests/support/expect_error.h"
+#include "tests/support/ranks.h"
 
 namespace lexel::planner {
 namespace {
@@ -177,6 +184,134 @@ TEST_F(PredictionTest, TheBoundIsCloseBelowThePrediction) {
       EXPECT_DOUBLE_EQ(predictor.memory(p), most);
     }
   }
+  ar::Config sparse = config();
+  sparse.experts = 4;
+  const Predictor experts(sparse, slow_machine(), small_training());
+  for (const char* mesh : {"expert=2", "data=2,expert=4", "pipeline=2,expert=2,tensor=2"}) {
+    const parallel::Plan p = plan(sparse, mesh, 4);
+    EXPECT_LE(experts.lower_bound(p), experts.predict(p).step_s * (1 + 1e-3)) << mesh;
+  }
+}
+
+/// Tasks 0 and 1 choose experts apart: 0 and 1, 2 and 3.
+void spread_tasks(ar::Model& model) {
+  const at::NoGradGuard no_grad;
+  for (const Parameter& p : ar::parameters(model)) {
+    const bool tasks = p.name.ends_with(".tasks");
+    if (!tasks && !p.name.ends_with(".router")) continue;
+    p.tensor->zero_();
+    for (int64_t i = 0; i < p.shape[0]; ++i)
+      p.tensor->select(0, i).select(0, tasks ? i : i / 2).fill_(1.0);
+  }
+}
+
+/// What a rank of the axis "expert" sends in a step of two passes, as the trainer makes them.
+std::map<std::string, double> sent_by_experts(const ar::Config& config, const parallel::Plan& plan,
+                                              at::ScalarType compute, parallel::Mesh& mesh) {
+  parallel::Group& group = mesh.along("expert");
+  const parallel::ExpertAllToAll exchange(group);
+  const auto sharding = parallel::sharding_of(config, plan);
+  ar::Model whole = ar::make_model(config, 3, at::kCPU);
+  if (config.tasks > 0) spread_tasks(whole);
+  ar::Model model = parallel::shard(whole, sharding, mesh);
+  const ParameterList parameters = parallel::local_parameters(model, sharding);
+  require_gradients(parameters, true);
+  const int64_t rows = plan.batch / group.size() / plan.micro_batches;
+  ar::Condition condition = tests::tiny_condition(config, rows);
+  if (config.tasks > 0) condition.tasks = at::tensor({0, 1}, at::kLong);
+  group.forget_traffic();
+  for (int64_t pass = 0; pass < plan.micro_batches; ++pass) {
+    ar::ExpertRecord record;
+    ar::ForwardOptions options;
+    options.compute = compute;
+    options.experts = &record;
+    options.exchange = &exchange;
+    options.rematerialize = plan.rematerialize;
+    options.text_tokens = config.max_text_tokens;
+    const at::Tensor loss =
+        ar::token_loss(model, condition, tests::tiny_tokens(config, rows), options);
+    (loss + 0.01 * record.auxiliary).backward();
+  }
+  parallel::Group alone;
+  parallel::reduce_gradients(parameters, group, alone);
+  std::map<std::string, double> sent;
+  for (const auto& [name, count] : group.traffic().by_collective)
+    sent[name] = static_cast<double>(count.bytes);
+  return sent;
+}
+
+TEST_F(PredictionTest, BytesOverTheAxisExpertAreThoseThatAreSent) {
+  for (const char* const routing : {"token", "task"}) {
+    for (const bool rematerialize : {false, true}) {
+      for (const at::ScalarType compute : {at::kFloat, at::kBFloat16}) {
+        ar::Config config = tests::tiny_experts(routing);
+        if (config.tasks > 0) {
+          config.tasks = 2;
+          config.max_text_tokens = 1;  // all captions as long as they may be: no row is padding
+        }
+        Training training = small_training();
+        training.batch = 8;
+        training.compute_bytes = compute == at::kFloat ? 4 : 2;
+        parallel::Plan plan =
+            parallel::even_plan(config, parallel::parse_mesh("expert=2"), 8, /*micro_batches=*/2);
+        plan.rematerialize = rematerialize;
+        const auto predicted = Predictor(config, slow_machine(), training).predict(plan);
+        EXPECT_GT(predicted.bytes.at("all_to_all"), 0);
+        EXPECT_GT(predicted.bytes.at("all_reduce"), 0);
+        tests::on_mesh("expert=2", [&](parallel::Mesh& mesh) {
+          EXPECT_EQ(sent_by_experts(config, plan, compute, mesh), predicted.bytes)
+              << routing << ", computed again " << rematerialize << ", " << compute;
+        });
+      }
+    }
+  }
+}
+
+TEST_F(PredictionTest, ExpertsOnTwoRanksTakeTheirWorkAndTheirExchange) {
+  ar::Config sparse = ar::vim_fashion();
+  sparse.experts = 8;
+  const Predictor experts(sparse, slow_machine(), small_training());
+  const auto of = [&](const char* mesh) { return experts.predict(plan(sparse, mesh)); };
+  const auto one = of(""), two = of("expert=2"), data = of("data=2");
+  // Two layers, four exchanges each, of 8 experts and ceil(2 49 / 8) rows for each of 32 pictures; half of them leave, and all are copied.
+  const double rows = 8 * 13 * 32, whole = rows * 128 * 4, values = experts.graph().weights(),
+               own = 2 * 8 * 2 * 128 * 512;
+  EXPECT_EQ(two.bytes, (std::map<std::string, double>{{"all_reduce", 4 * (values - own)},
+                                                      {"all_to_all", 8 * whole / 2}}));
+  const double exchange = 8 * (1e-4 + 1e-9 * whole / 2 + 2 * whole / 1e10);
+  const double held = values - own / 2;
+  const double mean = 1e-4 + 1e-9 * 4 * (values - own) + 24 * held / 1e10;
+  const double work = 3 * 64 * experts.graph().flops() / 1e11;
+  EXPECT_NEAR(one.step_s, work + 28 * values / 1e10, 1e-9);
+  EXPECT_NEAR(two.step_s, work / 2 + exchange + mean + 28 * held / 1e10, 1e-9);
+  // Every rank of "data" has all experts and their gradients.
+  EXPECT_LT(two.ranks[0].memory_bytes, data.ranks[0].memory_bytes);
+}
+
+TEST_F(PredictionTest, ByTaskExpertsHaveAsManyRowsAsTheOneThatIsChosenMost) {
+  ar::Config by_task = ar::vim_fashion();
+  by_task.experts = 8;
+  by_task.routing = "task";
+  by_task.tasks = 10;
+  const Predictor experts(by_task, slow_machine(), small_training());
+  // 8 pictures a pass choose 16 of 8 experts; of one picture a pass each expert has a picture's rows.
+  const auto sent = [&](int64_t micro_batches) {
+    return experts.predict(plan(by_task, "expert=2", micro_batches)).bytes.at("all_to_all");
+  };
+  EXPECT_EQ(sent(4), 4 * 8 * (8 * 2 * 49) * 128 * 4.0 / 2);
+  EXPECT_EQ(sent(32), 32 * 8 * (8 * 49) * 128 * 4.0 / 2);
+}
+
+TEST_F(PredictionTest, AWholeReduceScatterMakesTheSplitStreamSlower) {
+  Machine gloo = slow_machine();
+  gloo.transport = Transport::kGloo;
+  const Predictor on_gloo(config(), gloo, small_training());
+  parallel::Plan tensor = plan(config(), "tensor=2");
+  EXPECT_NEAR(on_gloo.predict(tensor).step_s, predictor.predict(tensor).step_s, 1e-9);
+  tensor.residual = "split";
+  const auto ring = predictor.predict(tensor), whole = on_gloo.predict(tensor);
+  EXPECT_EQ(ring.bytes, whole.bytes);  // as Group counts them
+  EXPECT_GT(whole.step_s, ring.step_s + 1e-9 * ring.bytes.at("reduce_scatter"));
 }
 
 TEST_F(PredictionTest, LongSchedulesAreExtrapolatedFromTheirSegments) {

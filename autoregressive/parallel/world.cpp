@@ -1,5 +1,7 @@
 #include "autoregressive/parallel/world.h"
 
+#include <ATen/Parallel.h>
+#include <algorithm>
 #include <arpa/inet.h>
 #include <charconv>
 #include <cstdlib>
@@ -19,6 +21,7 @@ namespace lexel::parallel {
 namespace {
 
 constexpr int kFirstPort = 20000, kPorts = 20000;  // that a job's name is hashed to
+constexpr int64_t kMostCores = int64_t{1} << 20;
 
 std::optional<std::string> variable(const char* name) {
   const char* const value = std::getenv(name);
@@ -58,6 +61,14 @@ void read_place(Launch& launch, const char* rank, const char* size, const char* 
   launch.local_rank = variable(local_rank) ? number(local_rank, 0, launch.size - 1) : launch.rank;
 }
 
+/// The ranks of one host share its cores. lexel launch and torchrun see to it by OMP_NUM_THREADS; with srun and mpirun each rank would
+/// take all that it may run on, and threads that wait for each other in turn stand still.
+void share_cores(int64_t cores, int64_t ranks) {
+  if (variable("OMP_NUM_THREADS")) return;
+  const int64_t share = std::max<int64_t>(1, cores / ranks);
+  if (at::get_num_threads() > share) at::set_num_threads(static_cast<int>(share));
+}
+
 /// The first host of "node[03-07,9],other" is node03.
 std::string first_host(const std::string& list) {
   const size_t bracket = list.find('['), comma = list.find(',');
@@ -85,16 +96,25 @@ Launch read_environment() {
                           number("OMPI_COMM_WORLD_LOCAL_SIZE", 1, launch.size) == launch.size;
     check(one_host || variable("MASTER_ADDR"), ErrorKind::kUsage,
           "mpirun on several hosts: name the first with -x MASTER_ADDR=<address>");
+    if (variable("OMPI_COMM_WORLD_LOCAL_SIZE"))
+      share_cores(sysconf(_SC_NPROCESSORS_ONLN),
+                  number("OMPI_COMM_WORLD_LOCAL_SIZE", 1, launch.size));
     launch.host = variable("MASTER_ADDR").value_or(launch.host);
     launch.port = port_of(variable("PMIX_NAMESPACE").value_or("mpirun"));
     launch.prefix = "lexel/mpirun";
   } else if (variable("SLURM_PROCID") && variable("SLURM_STEP_NUM_TASKS")) {
     launch.launcher = "srun";
     read_place(launch, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID");
+    if (variable("SLURM_CPUS_ON_NODE") && variable("SLURM_STEP_NUM_NODES")) {
+      const int64_t nodes = number("SLURM_STEP_NUM_NODES", 1, launch.size);
+      share_cores(number("SLURM_CPUS_ON_NODE", 1, kMostCores), (launch.size + nodes - 1) / nodes);
+    }
     const std::string job =
         variable("SLURM_JOB_ID").value_or("") + "." + variable("SLURM_STEP_ID").value_or("");
-    launch.host = variable("MASTER_ADDR")
-                      .value_or(first_host(variable("SLURM_JOB_NODELIST").value_or("127.0.0.1")));
+    // A step may run on some of its job's nodes; its rank 0 is on the first of them.
+    const std::string nodes = variable("SLURM_STEP_NODELIST")
+                                  .value_or(variable("SLURM_JOB_NODELIST").value_or("127.0.0.1"));
+    launch.host = variable("MASTER_ADDR").value_or(first_host(nodes));
     launch.port = port_of(job);
     launch.prefix = "lexel/" + job;
   }

@@ -1,5 +1,6 @@
 #include "autoregressive/parallel/mesh.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
@@ -184,6 +185,27 @@ TEST(World, EnvironmentsOfLaunchersAreUnderstood) {
        });
   with({{"SLURM_PROCID", "0"}, {"SLURM_STEP_NUM_TASKS", "1"}},
        [&] { EXPECT_EQ(world_from_environment(timeout).launcher, "srun"); });
+  // The second of four tasks, on the second and third node of a job's three: two share a node's four cores.
+  const char* const set = std::getenv("OMP_NUM_THREADS");
+  const std::string kept = set == nullptr ? "" : set;
+  unsetenv("OMP_NUM_THREADS");
+  at::set_num_threads(4);
+  with({{"SLURM_PROCID", "1"},
+        {"SLURM_STEP_NUM_TASKS", "4"},
+        {"SLURM_STEP_NUM_NODES", "2"},
+        {"SLURM_CPUS_ON_NODE", "4"},
+        {"SLURM_JOB_ID", "7"},
+        {"SLURM_STEP_ID", "0"},
+        {"MASTER_PORT", "9"},
+        {"SLURM_JOB_NODELIST", "127.0.0.[1-3]"},
+        {"SLURM_STEP_NODELIST", "127.0.0.[2-3]"}},
+       [&] {
+         expect_error(ErrorKind::kIo, "rank 1: no meeting place at 127.0.0.2:9",
+                      [&] { world_from_environment(std::chrono::milliseconds(300)); });
+       });
+  EXPECT_EQ(at::get_num_threads(), 2);
+  at::set_num_threads(1);
+  if (!kept.empty()) setenv("OMP_NUM_THREADS", kept.c_str(), 1);
 }
 
 }  // namespace

@@ -13,6 +13,9 @@
 #include "kernels/cuda/table.h"
 
 namespace lexel::kernels {
+
+static_assert(kAdafactorScaleSpan == kAdafactorBlock);
+
 namespace {
 
 int64_t columns_of(const at::Tensor& weights) { return weights.dim() == 0 ? 1 : weights.size(-1); }
@@ -65,6 +68,37 @@ void check_arguments(const char* function, const at::Tensor& weights, const at::
 double corrected_beta2(const AdafactorOptions& o) {
   const auto step = static_cast<double>(o.step);
   return o.beta2 * (1.0 - std::pow(o.beta2, step - 1.0)) / (1.0 - std::pow(o.beta2, step));
+}
+
+/// A function's arguments, checked, as the CPU and CUDA code take them.
+AdafactorPart part_of(const at::Tensor& gradient, AdafactorState& state,
+                      const AdafactorWhole& whole, const AdafactorOptions& o) {
+  const bool int8 = state.first_moment.scalar_type() == at::kChar;
+  return {.rows = rows_of(gradient),
+          .columns = columns_of(gradient),
+          .whole_rows = whole.rows,
+          .whole_columns = whole.columns,
+          .weights = nullptr,
+          .gradient = gradient.const_data_ptr<float>(),
+          .first_moment = int8 ? nullptr : state.first_moment.mutable_data_ptr<float>(),
+          .first_moment_int8 = int8 ? state.first_moment.mutable_data_ptr<int8_t>() : nullptr,
+          .first_scales = int8 ? state.first_scales.mutable_data_ptr<float>() : nullptr,
+          .row_factor = state.row_factor.mutable_data_ptr<float>(),
+          .column_factor = state.column_factor.mutable_data_ptr<float>(),
+          .gradient_scale = static_cast<float>(o.gradient_scale),
+          .beta1 = static_cast<float>(o.beta1),
+          .one_minus_beta1 = static_cast<float>(1.0 - o.beta1),
+          .keep = static_cast<float>(1.0 - o.learning_rate * o.weight_decay),
+          .rate = static_cast<float>(o.learning_rate),
+          .beta2 = corrected_beta2(o),
+          .epsilon = o.epsilon,
+          .clip_threshold = o.clip_threshold};
+}
+
+void check_whole(const char* function, const at::Tensor& gradient, const AdafactorWhole& whole) {
+  check_arg(whole.rows >= rows_of(gradient) && whole.columns >= columns_of(gradient), function,
+            "expected a part of a matrix of ", whole.rows, " x ", whole.columns, ", got ",
+            gradient.sizes());
 }
 
 /// (blocks, 128) float64: a flat tensor cut into the blocks of the int8 first moment, zeros at the end.
@@ -135,29 +169,69 @@ void adafactor_(const at::Tensor& weights, const at::Tensor& gradient, Adafactor
                 const AdafactorOptions& o) {
   check_arguments("adafactor_", weights, gradient, state, o);
   if (weights.numel() == 0) return;
-  const bool int8 = state.first_moment.scalar_type() == at::kChar;
-  const AdafactorPart part{
-      .rows = rows_of(weights),
-      .columns = columns_of(weights),
-      .weights = weights.mutable_data_ptr<float>(),
-      .gradient = gradient.const_data_ptr<float>(),
-      .first_moment = int8 ? nullptr : state.first_moment.mutable_data_ptr<float>(),
-      .first_moment_int8 = int8 ? state.first_moment.mutable_data_ptr<int8_t>() : nullptr,
-      .first_scales = int8 ? state.first_scales.mutable_data_ptr<float>() : nullptr,
-      .row_factor = state.row_factor.mutable_data_ptr<float>(),
-      .column_factor = state.column_factor.mutable_data_ptr<float>(),
-      .gradient_scale = static_cast<float>(o.gradient_scale),
-      .beta1 = static_cast<float>(o.beta1),
-      .one_minus_beta1 = static_cast<float>(1.0 - o.beta1),
-      .keep = static_cast<float>(1.0 - o.learning_rate * o.weight_decay),
-      .rate = static_cast<float>(o.learning_rate),
-      .beta2 = corrected_beta2(o),
-      .epsilon = o.epsilon,
-      .clip_threshold = o.clip_threshold};
+  AdafactorPart part = part_of(gradient, state, {rows_of(weights), columns_of(weights)}, o);
+  part.weights = weights.mutable_data_ptr<float>();
   if (const CudaKernels* const cuda = cuda_kernels_for(weights)) {
     cuda->adafactor(weights, part);
   } else {
     cpu::adafactor(part);
+  }
+}
+
+at::Tensor adafactor_squares(const at::Tensor& gradient) {
+  check_arg(gradient.defined() && (gradient.is_cpu() || gradient.is_cuda()), "adafactor_squares",
+            "expected a gradient on CPU or CUDA");
+  check_tensor("adafactor_squares", "gradient", gradient, gradient, at::kFloat, gradient.sizes());
+  AdafactorPart part{};
+  part.rows = rows_of(gradient);
+  part.columns = columns_of(gradient);
+  const at::Tensor sums =
+      at::zeros({part.rows + part.columns}, gradient.options().dtype(at::kDouble));
+  if (gradient.numel() == 0) return sums;
+  part.gradient = gradient.const_data_ptr<float>();
+  if (const CudaKernels* const cuda = cuda_kernels_for(gradient)) {
+    cuda->adafactor_squares(gradient, part, sums.mutable_data_ptr<double>());
+  } else {
+    cpu::adafactor_squares(part, sums.mutable_data_ptr<double>());
+  }
+  return sums;
+}
+
+at::Tensor adafactor_factors_(const at::Tensor& gradient, const at::Tensor& squares,
+                              AdafactorState& state, const AdafactorWhole& whole,
+                              const AdafactorOptions& o) {
+  constexpr const char* kName = "adafactor_factors_";
+  check_arguments(kName, gradient, gradient, state, o);
+  check_whole(kName, gradient, whole);
+  check_tensor(kName, "squares", squares, gradient, at::kDouble,
+               {rows_of(gradient) + columns_of(gradient)});
+  const at::Tensor totals = at::zeros({2}, squares.options());
+  if (gradient.numel() == 0) return totals;
+  const AdafactorPart part = part_of(gradient, state, whole, o);
+  if (const CudaKernels* const cuda = cuda_kernels_for(gradient)) {
+    cuda->adafactor_factors(gradient, part, squares.const_data_ptr<double>(),
+                            totals.mutable_data_ptr<double>());
+  } else {
+    cpu::adafactor_factors(part, squares.const_data_ptr<double>(),
+                           totals.mutable_data_ptr<double>());
+  }
+  return totals;
+}
+
+void adafactor_update_(const at::Tensor& weights, const at::Tensor& gradient,
+                       const at::Tensor& totals, AdafactorState& state, const AdafactorWhole& whole,
+                       const AdafactorOptions& o) {
+  constexpr const char* kName = "adafactor_update_";
+  check_arguments(kName, weights, gradient, state, o);
+  check_whole(kName, gradient, whole);
+  check_tensor(kName, "totals", totals, weights, at::kDouble, {2});
+  if (weights.numel() == 0) return;
+  AdafactorPart part = part_of(gradient, state, whole, o);
+  part.weights = weights.mutable_data_ptr<float>();
+  if (const CudaKernels* const cuda = cuda_kernels_for(weights)) {
+    cuda->adafactor_update(weights, part, totals.const_data_ptr<double>());
+  } else {
+    cpu::adafactor_update(part, totals.const_data_ptr<double>());
   }
 }
 

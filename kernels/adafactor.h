@@ -5,6 +5,9 @@
 
 namespace lexel::kernels {
 
+/// Consecutive weights of a tensor that share a scale of the int8 first moment.
+constexpr int64_t kAdafactorScaleSpan = 128;
+
 struct AdafactorOptions {
   double learning_rate = 4.5e-5;
   double beta1 = 0.9;
@@ -22,7 +25,7 @@ struct AdafactorOptions {
 struct AdafactorState {
   at::Tensor first_moment;  // shape of the weights, float32 or int8
   at::Tensor
-      first_scales;  // int8 only: (ceil(numel / 128)) float32, one for each 128 consecutive weights
+      first_scales;  // int8 only: (ceil(numel / 128)) float32, one for each kAdafactorScaleSpan weights
   at::Tensor row_factor;     // (R) float32: running mean of g^2 over columns
   at::Tensor column_factor;  // (C) float32: running mean of g^2 over rows
 };
@@ -44,6 +47,37 @@ AdafactorState make_adafactor_state(const at::Tensor& weights, bool int8_first_m
 ///          arXiv:2110.04627, section 5.2 (which says neither block nor rounding: both are ours)
 void adafactor_(const at::Tensor& weights, const at::Tensor& gradient, AdafactorState& state,
                 const AdafactorOptions& options);
+
+/// Rows and columns of a whole matrix, of which a tensor here may hold some rows, or some columns.
+struct AdafactorWhole {
+  int64_t rows = 0, columns = 0;
+};
+
+/// The stages of adafactor_, for a matrix that is cut: each who holds a part calls all three, and between them adds up what the parts found.
+/// The update is that of the whole matrix; a factor of the dimension that is cut is a part of the whole one. On a matrix that is not cut the
+/// three together are adafactor_, with more memory traffic for its rows and columns.
+///
+/// gradient  as in adafactor_, of this part: R rows, C columns
+/// returns   (R + C) float64: sums of g^2 along each row, then along each column, of the gradient as it is (gradient_scale does not count).
+///           To be added up over the parts: the first R where columns are cut, the last C where rows are
+/// throws    every stage: Error(kUsage) as adafactor_
+at::Tensor adafactor_squares(const at::Tensor& gradient);
+
+/// The second stage: the factors of this part become the new ones.
+///
+/// squares   (R + C) float64, added up
+/// returns   (2) float64: the sum of the row factors here, and of (u / sqrt(mean(row)))^2, u before clipping; 0 where clip_threshold is.
+///           To be added up over the parts: the first where rows are cut, the second in any case
+at::Tensor adafactor_factors_(const at::Tensor& gradient, const at::Tensor& squares,
+                              AdafactorState& state, const AdafactorWhole& whole,
+                              const AdafactorOptions& options);
+
+/// The third stage: the update of this part.
+///
+/// totals    (2) float64, added up
+void adafactor_update_(const at::Tensor& weights, const at::Tensor& gradient,
+                       const at::Tensor& totals, AdafactorState& state, const AdafactorWhole& whole,
+                       const AdafactorOptions& options);
 
 /// The meaning of adafactor_: float64 throughout, in ATen; same arguments.
 void adafactor_reference_(const at::Tensor& weights, const at::Tensor& gradient,

@@ -6,10 +6,13 @@ namespace lexel::kernels {
 
 constexpr int64_t kAdafactorBlock = 128;  // weights that share a scale of the int8 first moment
 
-/// The arguments of adafactor_ as the CPU and CUDA code take them: pointers, and factors worked out in float64.
+/// The arguments of adafactor_ and its stages as the CPU and CUDA code take them: pointers, null where a stage does not use them, and factors
+/// worked out in float64.
 struct AdafactorPart {
-  int64_t rows, columns;
-  float* weights;  // (R, C)
+  int64_t rows, columns;  // R, C: here
+  int64_t whole_rows,
+      whole_columns;  // of the matrix that this may be a part of: what means are over
+  float* weights;     // (R, C)
   const float* gradient;
   float* first_moment;        // (R, C), or null
   int8_t* first_moment_int8;  // (R, C), or null

@@ -29,9 +29,14 @@ Optimizer::Optimizer(const ParameterList& parameters, const OptimizerOptions& op
 }
 
 Optimizer::Optimizer(const ParameterList& parameters, const OptimizerOptions& options,
-                     parallel::Group& data, NormSum norm)
-    : options_(options), norm_(std::move(norm)) {
+                     parallel::Group& data, NormSum norm, TensorPlaces places)
+    : options_(options), norm_(std::move(norm)), places_(std::move(places)) {
   make_slots(parameters, data);
+}
+
+PlaceOfTensor Optimizer::place_of(const Parameter& parameter) const {
+  const PlaceOfTensor whole{parameter.tensor->sizes().vec(), {}, true, ""};
+  return places_.place ? places_.place(parameter.name).value_or(whole) : whole;
 }
 
 void Optimizer::make_slots(const ParameterList& parameters, parallel::Group& data) {
@@ -52,7 +57,7 @@ void Optimizer::make_slots(const ParameterList& parameters, parallel::Group& dat
     slot.name = p.name;
     slot.group = p.group;
     slot.decay = p.decay;
-    slot.shape = p.tensor->sizes().vec();
+    slot.place = place_of(p);
     slot.begin = slice.begin;
     slot.weights = sharding_->weights(i);  // shares storage with the model
     if (options_.average > 0) slot.average = slot.weights.clone();
@@ -60,8 +65,12 @@ void Optimizer::make_slots(const ParameterList& parameters, parallel::Group& dat
       slot.first = at::zeros_like(slot.weights);
       slot.second = at::zeros_like(slot.weights);
     } else {
-      slot.factored =
-          kernels::make_adafactor_state(slot.weights, options_.method == Method::kAdafactorInt8);
+      const bool int8 = options_.method == Method::kAdafactorInt8;
+      const bool is_cut = !slot.place.part.ranges.empty();
+      const int64_t rank = is_cut ? places_.along(slot.place.axis).rank() : 0;
+      slot.factored = kernels::make_adafactor_state(slot.weights, int8);
+      slot.factors = factor_places(p.name, slot.place, rank, int8);
+      if (is_cut) cut_[slot.place.axis].push_back(i);
     }
     slots_.push_back(std::move(slot));
   }
@@ -84,7 +93,7 @@ double Optimizer::gradient_norm() const {
   std::vector<at::Tensor> norms;
   for (size_t i = 0; i < slots_.size(); ++i) {
     const at::Tensor gradient = sharding_->gradient(i);
-    if (gradient.defined() && (!norm_.counts || norm_.counts(slots_[i].name)))
+    if (gradient.defined() && slots_[i].place.counts)
       norms.push_back(at::linalg_vector_norm(gradient));
   }
   double squared = 0.0;
@@ -143,31 +152,49 @@ void Optimizer::update_adamw(double rate, const std::map<std::string, double>& f
 
 void Optimizer::update_adafactor(double rate, const std::map<std::string, double>& factors,
                                  double scale) {
+  const auto options_of = [&](const Slot& slot) {
+    return kernels::AdafactorOptions{.learning_rate = rate * factor_of(factors, slot.group),
+                                     .beta1 = options_.beta1,
+                                     .beta2 = options_.beta2,
+                                     .epsilon = options_.epsilon,
+                                     .weight_decay = slot.decay ? options_.weight_decay : 0.0,
+                                     .gradient_scale = scale,
+                                     .step = steps_};
+  };
   for (size_t i = 0; i < slots_.size(); ++i) {
     Slot& slot = slots_[i];
-    const double slot_rate = rate * factor_of(factors, slot.group);
     const at::Tensor gradient = sharding_->gradient(i);
-    if (!gradient.defined() || slot_rate <= 0) continue;
-    kernels::adafactor_(slot.weights, gradient.contiguous(), slot.factored,
-                        {.learning_rate = slot_rate,
-                         .beta1 = options_.beta1,
-                         .beta2 = options_.beta2,
-                         .epsilon = options_.epsilon,
-                         .weight_decay = slot.decay ? options_.weight_decay : 0.0,
-                         .gradient_scale = scale,
-                         .step = steps_});
+    const kernels::AdafactorOptions options = options_of(slot);
+    if (!slot.place.part.ranges.empty() || !gradient.defined() || options.learning_rate <= 0)
+      continue;
+    kernels::adafactor_(slot.weights, gradient.contiguous(), slot.factored, options);
+  }
+  for (const auto& [axis, cut] : cut_) {
+    std::vector<AdafactorUpdate> updates;
+    for (const size_t i : cut) {
+      Slot& slot = slots_[i];
+      const at::Tensor gradient = sharding_->gradient(i);
+      const kernels::AdafactorOptions options = options_of(slot);
+      if (options.learning_rate <= 0) continue;
+      updates.push_back({slot.weights, gradient.defined() ? gradient.contiguous() : gradient,
+                         &slot.factored, &slot.factors, options});
+    }
+    update_cut_tensors(updates, places_.along(axis));
   }
 }
 
 std::vector<StatePiece> Optimizer::state() const {
   std::vector<StatePiece> state;
   for (const Slot& slot : slots_) {
-    // Of a slice of the tensor; a factor or scale is of a whole one.
+    // Of a slice of this rank's tensor; a factor or scale is of all of it.
     const auto sliced = [&](const char* kind, const at::Tensor& tensor) {
-      state.push_back({kind + slot.name, slot.shape, {}, slot.begin, tensor});
+      const PlaceOfTensor& place = slot.place;
+      state.push_back(
+          {kind + slot.name, place.shape, place.part, slot.begin, tensor, place.counts});
     };
-    const auto whole = [&](const char* kind, const at::Tensor& tensor) {
-      state.push_back({kind + slot.name, tensor.sizes().vec(), {}, 0, tensor});
+    const auto unsliced = [&](const char* kind, const PlaceOfTensor& place,
+                              const at::Tensor& tensor) {
+      state.push_back({kind + slot.name, place.shape, place.part, 0, tensor, place.counts});
     };
     sliced("weights/", slot.weights);
     if (options_.method == Method::kAdamW) {
@@ -175,9 +202,10 @@ std::vector<StatePiece> Optimizer::state() const {
       sliced("second/", slot.second);
     } else {
       sliced("first/", slot.factored.first_moment);
-      whole("rows/", slot.factored.row_factor);
-      whole("columns/", slot.factored.column_factor);
-      if (options_.method == Method::kAdafactorInt8) whole("scales/", slot.factored.first_scales);
+      unsliced("rows/", slot.factors.rows, slot.factored.row_factor);
+      unsliced("columns/", slot.factors.columns, slot.factored.column_factor);
+      if (options_.method == Method::kAdafactorInt8)
+        unsliced("scales/", slot.factors.scales, slot.factored.first_scales);
     }
     if (slot.average.defined()) sliced("average/", slot.average);
   }

@@ -5,10 +5,12 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "apps/train/cut_adafactor.h"
 #include "apps/train/state_piece.h"
 #include "autoregressive/parallel/group.h"
 #include "autoregressive/parallel/update_sharding.h"
@@ -34,18 +36,26 @@ struct NormSum {
   /// was added to the others', is the cause: its name, or "".
   /// throws   Error(kBadData) on every rank, naming rank and tensor, when the sum is not finite
   std::function<double(double squared, const std::function<std::string()>& own_culprit)> over_ranks;
-  /// Whether this rank's part of a tensor counts; a tensor that several ranks hold counts once. Null: all count.
-  std::function<bool(const std::string& name)> counts;
+};
+
+/// Where the tensors of a model lie that several ranks hold in parts.
+struct TensorPlaces {
+  /// Of one tensor; none, or a null function: it is whole here, and counts.
+  std::function<std::optional<PlaceOfTensor>(const std::string& name)> place;
+  /// The ranks along an axis of the mesh; they outlive the optimizer.
+  std::function<parallel::Group&(const std::string& axis)> along;
 };
 
 /// AdamW or Adafactor over the trained tensors of a model, with their moments and averaged weights. Ranks that hold the same weights
-/// each update a part of them (parallel::UpdateSharding), and have moments and averages of that part alone.
+/// each update a part of them (parallel::UpdateSharding), and have moments and averages of that part alone. Of tensors that are cut over
+/// other ranks Adafactor adds up what it needs of the whole.
 class Optimizer {
  public:
   Optimizer(const ParameterList& parameters, const OptimizerOptions& options);
-  /// data   the ranks that hold the same weights; outlives this object
+  /// data     the ranks that hold the same weights; outlives this object
+  /// throws   Error(kUnsupported) naming the tensor: an 8-bit first moment whose scales a cut would part
   Optimizer(const ParameterList& parameters, const OptimizerOptions& options, parallel::Group& data,
-            NormSum norm);
+            NormSum norm, TensorPlaces places = {});
 
   void zero_gradients();
   /// Before the last backward pass of a step: gradients travel while it runs.
@@ -78,6 +88,7 @@ class Optimizer {
   /// This rank's part of everything that a later run needs to go on, sharing storage: a checkpoint is read by copying into it. "weights/NAME",
   /// "first/NAME" and "average/NAME"; AdamW: "second/NAME"; Adafactor: "rows/NAME", "columns/NAME" and, in 8 bits,
   /// "scales/NAME".
+  /// Each says where it lies in the whole.
   std::vector<StatePiece> state() const;
 
   /// The averages begin anew from the weights as they are.
@@ -90,13 +101,15 @@ class Optimizer {
   struct Slot {
     std::string name, group;
     bool decay = true;
-    std::vector<int64_t> shape;        // of the tensor
+    PlaceOfTensor place;               // of the tensor
     int64_t begin = 0;                 // of the slice, flattened
     at::Tensor weights, average;       // the slice; weights share storage with the model
     at::Tensor first, second;          // AdamW
     kernels::AdafactorState factored;  // Adafactor
+    FactorPlaces factors;
   };
   void make_slots(const ParameterList& parameters, parallel::Group& data);
+  PlaceOfTensor place_of(const Parameter& parameter) const;
   std::string own_culprit() const;  // name of a tensor whose gradient is not finite, or ""
   double gradient_norm() const;     // throws as step()
   /// Slots with a gradient and a rate above 0 are updated; the gradient is multiplied by `scale` first.
@@ -106,9 +119,11 @@ class Optimizer {
   OptimizerOptions options_;
   parallel::Group alone_;
   NormSum norm_;
+  TensorPlaces places_;
   ParameterList trained_;
   std::unique_ptr<parallel::UpdateSharding> sharding_;
-  std::vector<Slot> slots_;  // by slice of the sharding
+  std::vector<Slot> slots_;                         // by slice of the sharding
+  std::map<std::string, std::vector<size_t>> cut_;  // by axis: Adafactor's slots that it cuts
   int64_t steps_ = 0;
 };
 

@@ -21,6 +21,7 @@ struct PlaceOfTensor {
   PartOfTensor part;
   bool counts =
       true;  // false: another rank holds the same, and its values count (in norms) and are saved
+  std::string axis;  // of the mesh, whose ranks hold the other parts; "": none does
 };
 
 /// Values of one tensor of a training's state that a rank holds: begin .. begin + numel of its part of the tensor, flattened. The
@@ -30,7 +31,8 @@ struct StatePiece {
   std::vector<int64_t> shape;  // of the whole tensor
   PartOfTensor part;
   int64_t begin = 0;
-  at::Tensor tensor;  // of any shape, contiguous, sharing storage with the run
+  at::Tensor tensor;   // of any shape, contiguous, sharing storage with the run
+  bool counts = true;  // false: another rank holds the same, and saves it
 };
 
 }  // namespace lexel::train

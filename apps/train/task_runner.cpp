@@ -106,7 +106,7 @@ class Runner {
   bool leads() const { return mesh_.world().rank == 0; }  // writes what is written once
   bool together() const { return mesh_.world().size > 1; }
   void follow_clock(const StopOnSignal* stop);
-  NormSum norm() const;
+  TensorPlaces places() const;
 
   Task& task_;
   const RunOptions options_;
@@ -152,12 +152,11 @@ Runner::Runner(Task& task, const RunOptions& options)
   check_same_run(mesh_, task.recipe(), data_fingerprint_);
   require_gradients(parameters_, true);
   optimizer_ = std::make_unique<Optimizer>(parameters_, optimizer_options(schedule_),
-                                           mesh_.along("data"), norm());
+                                           mesh_.along("data"), norm_over(mesh_), places());
   if (!options.trace.empty()) {
     timeline_ = std::make_shared<parallel::Timeline>(parameters_.front().tensor->device(),
                                                      mesh_.world().rank);
     optimizer_->trace_to(timeline_);
-    task.trace_to(timeline_);
   }
   if (options.resume) restore();
   if (leads()) {
@@ -168,25 +167,13 @@ Runner::Runner(Task& task, const RunOptions& options)
   if (other_length_) budget_->change_length(step_);
 }
 
-NormSum Runner::norm() const {
-  NormSum sum = norm_over(mesh_);
-  sum.counts = [this](const std::string& name) {
-    const auto place = task_.place_of(name);
-    return !place || place->counts;
-  };
-  return sum;
+TensorPlaces Runner::places() const {
+  return {[this](const std::string& name) { return task_.place_of(name); },
+          [this](const std::string& axis) -> parallel::Group& { return mesh_.along(axis); }};
 }
 
 std::vector<StatePiece> Runner::state() const {
-  std::vector<StatePiece> all;
-  for (StatePiece& piece : optimizer_->state()) {
-    const auto place = task_.place_of(piece.name.substr(piece.name.find('/') + 1));
-    if (place) {
-      piece.shape = place->shape;
-      piece.part = place->part;
-    }
-    all.push_back(std::move(piece));
-  }
+  std::vector<StatePiece> all = optimizer_->state();
   for (const Parameter& p : parameters_)
     if (!p.trained)
       all.push_back({"weights/" + p.name, p.tensor->sizes().vec(), {}, 0, p.tensor->detach()});
@@ -266,8 +253,6 @@ void Runner::run(const StopOnSignal& stop) {
       saved_s = elapsed_s();
     }
   }
-  optimizer_->trace_to(nullptr);  // what comes is no step
-  task_.trace_to(nullptr);
   if (budget_->finished(step_)) {
     evaluate_and_report();
     optimizer_->swap_averages();
@@ -328,11 +313,13 @@ std::map<std::string, double> Runner::forward_and_backward(double progress) {
     for (int64_t part = 0; part < share_.parts(); ++part)
       numbers.push_back(share_.number(step_ * share_.parts() + part));
     for (const TaskLoss& pass : task_.train_step(numbers, progress)) add(pass);
+    if (timeline_) task_.add_to(*timeline_);
   }
   for (int64_t part = 0; part < share_.parts() && !task_.pipelined(); ++part) {
     TaskLoss pass;
     {
       const Timer timer(since_.forward_s);
+      const parallel::Span span(timeline_.get(), concat("forward ", part), "forward");
       pass = task_.loss(share_.number(step_ * share_.parts() + part), progress);
     }
     {
@@ -451,10 +438,7 @@ void Runner::save() {
                         {"data_fingerprint", data_fingerprint_},
                         {"optimizer_steps", optimizer_->steps()}};
   std::vector<StatePiece> pieces = state();
-  std::erase_if(pieces, [this](const StatePiece& piece) {  // another rank writes the same
-    const auto place = task_.place_of(piece.name.substr(piece.name.find('/') + 1));
-    return place && !place->counts;
-  });
+  std::erase_if(pieces, [](const StatePiece& piece) { return !piece.counts; });
   write_checkpoint(path("checkpoint.safetensors"), task_.recipe(), numbers.dump(), pieces,
                    mesh_.world());
 }

@@ -6,10 +6,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "apps/train/timeline_chart.h"
 #include "kernels/check.h"
 #include "kernels/device.h"
-#include "tokenizers/io/atomic_file.h"
 #include "tokenizers/io/sha256.h"
 
 namespace lexel::train {
@@ -102,11 +100,7 @@ void write_trace(const parallel::Mesh& mesh, const parallel::Timeline& timeline,
   for (const std::string& text : all)
     for (const auto& e : nlohmann::json::parse(text))
       events.push_back({e.at(0), e.at(1), e.at(2), e.at(3), e.at(4), e.at(5)});
-  if (path.ends_with(".svg")) {
-    write_file(path, timeline_chart(events));
-  } else {
-    parallel::write_chrome_trace(path, events);
-  }
+  parallel::write_chrome_trace(path, events);
 }
 
 }  // namespace lexel::train

@@ -293,78 +293,157 @@ namespace {
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/// The new running mean: sums (num_sums, size), one line for each tile, of `terms` squares together.
-void average(const AdafactorPart& part, const float* sums, int64_t num_sums, int64_t size,
-             int64_t terms, float* factor) {
-  const double scale = double{part.gradient_scale} * part.gradient_scale / double(terms);
+/// Calls found(i, sum) for each of `size` sums over lines (num_lines, size), which are added in their order.
+template <class Number, class Found>
+void add_lines(const Number* lines, int64_t num_lines, int64_t size, const Found& found) {
   at::parallel_for(0, size, 4096, [&](int64_t begin, int64_t end) {
     std::vector<double> total(static_cast<size_t>(end - begin));
-    for (int64_t s = 0; s < num_sums; ++s) {
-      const float* const line = sums + s * size + begin;
+    for (int64_t k = 0; k < num_lines; ++k) {
+      const Number* const line = lines + k * size + begin;
       for (int64_t i = 0; i < end - begin; ++i) total[static_cast<size_t>(i)] += double{line[i]};
     }
-    for (int64_t i = begin; i < end; ++i) {
-      const double mean = total[static_cast<size_t>(i - begin)] * scale + part.epsilon;
-      factor[i] = static_cast<float>(part.beta2 * factor[i] + (1.0 - part.beta2) * mean);
-    }
+    for (int64_t i = begin; i < end; ++i) found(i, total[static_cast<size_t>(i - begin)]);
   });
 }
+
+/// A step under way: how the matrix is cut into tiles, and the scratch.
+class Step {
+ public:
+  explicit Step(const AdafactorPart& part) {
+    constexpr int64_t kTileColumns = 4096, kTile = 1 << 18;  // floats
+    constexpr int64_t kMinTileRows = 128, kMaxTileRows = 1024;
+    const int64_t rows = part.rows, columns = part.columns;
+    work_.part = part;
+    work_.tile_columns = std::min(columns, kTileColumns);
+    work_.tile_rows = std::clamp(kTile / work_.tile_columns, kMinTileRows, kMaxTileRows);
+    work_.row_tiles = divide_up(rows, work_.tile_rows);
+    work_.column_tiles = divide_up(columns, work_.tile_columns);
+    floats_ = hwy::AllocateAligned<float>(static_cast<size_t>(
+        work_.column_tiles * rows + work_.row_tiles * columns + rows + columns));
+    work_.row_sums = floats_.get();
+    work_.column_sums = work_.row_sums + work_.column_tiles * rows;
+    work_.row_scale = work_.column_sums + work_.row_tiles * columns;
+    work_.column_scale = work_.row_scale + rows;
+    update_sums_.resize(static_cast<size_t>(tiles()));
+    work_.update_sums = update_sums_.data();
+  }
+
+  void sum_squares() {
+    at::parallel_for(0, tiles(), 1, [this](int64_t first, int64_t last) {
+      HWY_DYNAMIC_DISPATCH(SumTiles)(work_, first, last);
+    });
+  }
+
+  /// The squares as they were summed: (R + C).
+  void write_sums(double* sums) const {
+    const int64_t rows = work_.part.rows;
+    add_lines(work_.row_sums, work_.column_tiles, rows,
+              [sums](int64_t i, double sum) { sums[i] = sum; });
+    add_lines(work_.column_sums, work_.row_tiles, work_.part.columns,
+              [sums, rows](int64_t i, double sum) { sums[rows + i] = sum; });
+  }
+
+  /// The new running means, of lines of sums.
+  template <class Number>
+  void set_factors(const Number* row_sums, int64_t row_lines, const Number* column_sums,
+                   int64_t column_lines) const {
+    const AdafactorPart& part = work_.part;
+    const auto average = [&part](float* factor, int64_t terms) {
+      const double scale = double{part.gradient_scale} * part.gradient_scale / double(terms);
+      return [&part, factor, scale](int64_t i, double sum) {
+        const double mean = sum * scale + part.epsilon;
+        factor[i] = static_cast<float>(part.beta2 * factor[i] + (1.0 - part.beta2) * mean);
+      };
+    };
+    add_lines(row_sums, row_lines, part.rows, average(part.row_factor, part.whole_columns));
+    add_lines(column_sums, column_lines, part.columns,
+              average(part.column_factor, part.whole_rows));
+  }
+  void set_factors_of_own_sums() const {
+    set_factors(work_.row_sums, work_.column_tiles, work_.column_sums, work_.row_tiles);
+  }
+
+  double sum_of_rows() const {
+    double sum = 0.0;
+    for (int64_t i = 0; i < work_.part.rows; ++i) sum += double{work_.part.row_factor[i]};
+    return sum;
+  }
+
+  /// From the factors: u = g row_scale column_scale where mean_row is the mean of the row factor.
+  void set_scales(double mean_row) {
+    const AdafactorPart& part = work_.part;
+    for (int64_t i = 0; i < part.rows; ++i) {
+      work_.row_scale[i] =
+          static_cast<float>(part.gradient_scale / std::sqrt(part.row_factor[i] / mean_row));
+    }
+    for (int64_t i = 0; i < part.columns; ++i) {
+      work_.column_scale[i] = static_cast<float>(1.0 / std::sqrt(double{part.column_factor[i]}));
+    }
+  }
+
+  /// Sum of (g row_scale column_scale)^2.
+  double sum_of_updates() {
+    at::parallel_for(0, tiles(), 1, [this](int64_t first, int64_t last) {
+      HWY_DYNAMIC_DISPATCH(SumUpdates)(work_, first, last);
+    });
+    double sum = 0.0;
+    for (const double s : update_sums_) sum += s;
+    return sum;
+  }
+
+  /// squares   sum of u^2 of the whole matrix
+  void update(double squares) {
+    const AdafactorPart& part = work_.part;
+    double excess = 1.0;
+    if (part.clip_threshold > 0) {
+      excess = std::sqrt(squares / (double(part.whole_rows) * double(part.whole_columns))) /
+               part.clip_threshold;
+      if (excess <= 1.0) excess = 1.0;  // NaN stays
+    }
+    work_.update_scale = static_cast<float>(part.one_minus_beta1 / excess);
+    const int64_t blocks = divide_up(part.rows * part.columns, kAdafactorBlock);
+    at::parallel_for(0, blocks, 128, [this](int64_t first, int64_t last) {
+      HWY_DYNAMIC_DISPATCH(UpdateBlocks)(work_, first, last);
+    });
+  }
+
+ private:
+  int64_t tiles() const { return work_.row_tiles * work_.column_tiles; }
+
+  AdafactorWork work_{};
+  hwy::AlignedFreeUniquePtr<float[]> floats_;
+  std::vector<double> update_sums_;
+};
 
 }  // namespace
 
 void adafactor(const AdafactorPart& part) {
-  constexpr int64_t kTileColumns = 4096, kTile = 1 << 18;  // floats
-  constexpr int64_t kMinTileRows = 128, kMaxTileRows = 1024;
-  const int64_t rows = part.rows, columns = part.columns;
-  AdafactorWork work{};
-  work.part = part;
-  work.tile_columns = std::min(columns, kTileColumns);
-  work.tile_rows = std::clamp(kTile / work.tile_columns, kMinTileRows, kMaxTileRows);
-  work.row_tiles = divide_up(rows, work.tile_rows);
-  work.column_tiles = divide_up(columns, work.tile_columns);
-  const int64_t tiles = work.row_tiles * work.column_tiles;
-  const auto sums = hwy::AllocateAligned<float>(
-      static_cast<size_t>(work.column_tiles * rows + work.row_tiles * columns + rows + columns));
-  work.row_sums = sums.get();
-  work.column_sums = work.row_sums + work.column_tiles * rows;
-  work.row_scale = work.column_sums + work.row_tiles * columns;
-  work.column_scale = work.row_scale + rows;
-  std::vector<double> update_sums(static_cast<size_t>(tiles));
-  work.update_sums = update_sums.data();
+  Step step(part);
+  step.sum_squares();
+  step.set_factors_of_own_sums();
+  step.set_scales(step.sum_of_rows() / static_cast<double>(part.rows));
+  step.update(part.clip_threshold > 0 ? step.sum_of_updates() : 0.0);
+}
 
-  at::parallel_for(0, tiles, 1, [&](int64_t first, int64_t last) {
-    HWY_DYNAMIC_DISPATCH(SumTiles)(work, first, last);
-  });
-  average(part, work.row_sums, work.column_tiles, rows, columns, part.row_factor);
-  average(part, work.column_sums, work.row_tiles, columns, rows, part.column_factor);
+void adafactor_squares(const AdafactorPart& part, double* sums) {
+  Step step(part);
+  step.sum_squares();
+  step.write_sums(sums);
+}
 
-  double mean = 0.0;
-  for (int64_t i = 0; i < rows; ++i) mean += double{part.row_factor[i]};
-  mean /= static_cast<double>(rows);
-  for (int64_t i = 0; i < rows; ++i) {
-    work.row_scale[i] =
-        static_cast<float>(part.gradient_scale / std::sqrt(part.row_factor[i] / mean));
-  }
-  for (int64_t i = 0; i < columns; ++i) {
-    work.column_scale[i] = static_cast<float>(1.0 / std::sqrt(double{part.column_factor[i]}));
-  }
+void adafactor_factors(const AdafactorPart& part, const double* sums, double* totals) {
+  Step step(part);
+  step.set_factors(sums, 1, sums + part.rows, 1);
+  step.set_scales(1.0);
+  totals[0] = step.sum_of_rows();
+  totals[1] = part.clip_threshold > 0 ? step.sum_of_updates() : 0.0;
+}
 
-  double excess = 1.0;
-  if (part.clip_threshold > 0) {
-    at::parallel_for(0, tiles, 1, [&](int64_t first, int64_t last) {
-      HWY_DYNAMIC_DISPATCH(SumUpdates)(work, first, last);
-    });
-    double sum = 0.0;
-    for (const double s : update_sums) sum += s;
-    excess = std::sqrt(sum / (double(rows) * double(columns))) / part.clip_threshold;
-    if (excess <= 1.0) excess = 1.0;  // NaN stays
-  }
-  work.update_scale = static_cast<float>(part.one_minus_beta1 / excess);
-
-  const int64_t blocks = divide_up(rows * columns, kAdafactorBlock);
-  at::parallel_for(0, blocks, 128, [&](int64_t first, int64_t last) {
-    HWY_DYNAMIC_DISPATCH(UpdateBlocks)(work, first, last);
-  });
+void adafactor_update(const AdafactorPart& part, const double* totals) {
+  const double mean_row = totals[0] / static_cast<double>(part.whole_rows);
+  Step step(part);
+  step.set_scales(mean_row);
+  step.update(totals[1] * mean_row);
 }
 
 }  // namespace lexel::kernels::cpu

@@ -8,4 +8,9 @@ namespace lexel::kernels::cpu {
 /// weights, and 4 (R + C).
 void adafactor(const AdafactorPart& part);
 
+/// Its stages; sums (R + C), totals (2).
+void adafactor_squares(const AdafactorPart& part, double* sums);
+void adafactor_factors(const AdafactorPart& part, const double* sums, double* totals);
+void adafactor_update(const AdafactorPart& part, const double* totals);
+
 }  // namespace lexel::kernels::cpu

@@ -61,12 +61,9 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/// The new running means, and what the update multiplies by. Thread i: row i, or column i - R.
-__global__ void __launch_bounds__(kThreads)
-    factors_kernel(AdafactorPart part, AdafactorScratch scratch, int64_t row_tiles,
-                   int64_t column_tiles) {
-  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i >= part.rows + part.columns) return;
+/// What all tiles found for row i, or column i - R.
+__device__ double sum_of_tiles(const AdafactorPart& part, const AdafactorScratch& scratch,
+                               int64_t row_tiles, int64_t column_tiles, int64_t i) {
   const bool is_row = i < part.rows;
   const int64_t place = is_row ? i : i - part.rows;
   const int64_t size = is_row ? part.rows : part.columns;
@@ -74,15 +71,60 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t num_sums = is_row ? column_tiles : row_tiles;
   double sum = 0.0;
   for (int64_t s = 0; s < num_sums; ++s) sum += static_cast<double>(sums[s * size + place]);
+  return sum;
+}
+
+/// What the update multiplies by, from the factor of row i, or column i - R.
+__device__ void set_scale(const AdafactorPart& part, const AdafactorScratch& scratch, int64_t i) {
+  const bool is_row = i < part.rows;
+  const int64_t place = is_row ? i : i - part.rows;
+  const float factor = (is_row ? part.row_factor : part.column_factor)[place];
+  (is_row ? scratch.row_scale : scratch.column_scale)[place] =
+      static_cast<float>(1.0 / sqrt(static_cast<double>(factor)));
+}
+
+/// The new running mean, and the scale.
+__device__ void set_factor(const AdafactorPart& part, const AdafactorScratch& scratch, int64_t i,
+                           double sum) {
+  const bool is_row = i < part.rows;
+  const int64_t place = is_row ? i : i - part.rows;
   const double scale = static_cast<double>(part.gradient_scale);
-  const auto terms = static_cast<double>(is_row ? part.columns : part.rows);
+  const auto terms = static_cast<double>(is_row ? part.whole_columns : part.whole_rows);
   const double mean = sum * scale * scale / terms + part.epsilon;
   float* const factor = (is_row ? part.row_factor : part.column_factor) + place;
-  const auto updated =
+  *factor =
       static_cast<float>(part.beta2 * static_cast<double>(*factor) + (1.0 - part.beta2) * mean);
-  *factor = updated;
-  (is_row ? scratch.row_scale : scratch.column_scale)[place] =
-      static_cast<float>(1.0 / sqrt(static_cast<double>(updated)));
+  set_scale(part, scratch, i);
+}
+
+// Thread i of these: row i, or column i - R.
+
+__global__ void __launch_bounds__(kThreads)
+    factors_kernel(AdafactorPart part, AdafactorScratch scratch, int64_t row_tiles,
+                   int64_t column_tiles) {
+  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i >= part.rows + part.columns) return;
+  set_factor(part, scratch, i, sum_of_tiles(part, scratch, row_tiles, column_tiles, i));
+}
+
+__global__ void __launch_bounds__(kThreads)
+    squares_kernel(AdafactorPart part, AdafactorScratch scratch, int64_t row_tiles,
+                   int64_t column_tiles, double* sums) {
+  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i < part.rows + part.columns)
+    sums[i] = sum_of_tiles(part, scratch, row_tiles, column_tiles, i);
+}
+
+__global__ void __launch_bounds__(kThreads)
+    factors_of_sums_kernel(AdafactorPart part, AdafactorScratch scratch, const double* sums) {
+  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i < part.rows + part.columns) set_factor(part, scratch, i, sums[i]);
+}
+
+__global__ void __launch_bounds__(kThreads)
+    scales_kernel(AdafactorPart part, AdafactorScratch scratch) {
+  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i < part.rows + part.columns) set_scale(part, scratch, i);
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -112,29 +154,58 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) scratch.update_sums[blockIdx.x] = total;
 }
 
-/// u = gradient_scale sqrt(mean(row)) g row_scale column_scale, over max(1, rms(u) / clip_threshold). One block.
-__global__ void __launch_bounds__(kThreads)
-    clip_kernel(AdafactorPart part, AdafactorScratch scratch, int64_t tiles) {
-  double rows = 0.0, squares = 0.0;
+/// The sums of the row factor and of the squared update, u / sqrt(mean(row)), by one block: both on thread 0.
+__device__ void add_totals(const AdafactorPart& part, const AdafactorScratch& scratch,
+                           int64_t tiles, double* rows, double* squares) {
+  *rows = *squares = 0.0;
   for (int64_t i = threadIdx.x; i < part.rows; i += kThreads) {
-    rows += static_cast<double>(part.row_factor[i]);
+    *rows += static_cast<double>(part.row_factor[i]);
   }
-  rows = block_sum<kThreads>(rows);
+  *rows = block_sum<kThreads>(*rows);
   if (part.clip_threshold > 0.0) {
-    for (int64_t i = threadIdx.x; i < tiles; i += kThreads) squares += scratch.update_sums[i];
-    squares = block_sum<kThreads>(squares);
+    for (int64_t i = threadIdx.x; i < tiles; i += kThreads) *squares += scratch.update_sums[i];
+    const double scale = static_cast<double>(part.gradient_scale);
+    *squares = block_sum<kThreads>(*squares) * scale * scale;
   }
-  if (threadIdx.x > 0) return;
-  const auto num_rows = static_cast<double>(part.rows);
-  const double scale = static_cast<double>(part.gradient_scale) * sqrt(rows / num_rows);
+}
+
+/// u = gradient_scale sqrt(mean(row)) g row_scale column_scale, over max(1, rms(u) / clip_threshold). `squares` has gradient_scale in it.
+/// One thread.
+__device__ void set_update_scale(const AdafactorPart& part, const AdafactorScratch& scratch,
+                                 double rows, double squares) {
+  const auto num_rows = static_cast<double>(part.whole_rows);
+  const double mean = rows / num_rows;
+  const double scale = static_cast<double>(part.gradient_scale) * sqrt(mean);
   double excess = 1.0;
   if (part.clip_threshold > 0.0) {
-    const double numel = num_rows * static_cast<double>(part.columns);
-    excess = fabs(scale) * sqrt(squares / numel) / part.clip_threshold;
+    const double numel = num_rows * static_cast<double>(part.whole_columns);
+    excess = sqrt(mean * (squares / numel)) / part.clip_threshold;
     if (excess <= 1.0) excess = 1.0;  // NaN stays
   }
   *scratch.update_scale =
       static_cast<float>(static_cast<double>(part.one_minus_beta1) * scale / excess);
+}
+
+__global__ void __launch_bounds__(kThreads)
+    clip_kernel(AdafactorPart part, AdafactorScratch scratch, int64_t tiles) {
+  double rows, squares;
+  add_totals(part, scratch, tiles, &rows, &squares);
+  if (threadIdx.x == 0) set_update_scale(part, scratch, rows, squares);
+}
+
+/// The same in two stages: what is here, and what is in all parts.
+__global__ void __launch_bounds__(kThreads)
+    totals_kernel(AdafactorPart part, AdafactorScratch scratch, int64_t tiles, double* totals) {
+  double rows, squares;
+  add_totals(part, scratch, tiles, &rows, &squares);
+  if (threadIdx.x > 0) return;
+  totals[0] = rows;
+  totals[1] = squares;
+}
+
+__global__ void __launch_bounds__(kThreads)
+    clip_of_totals_kernel(AdafactorPart part, AdafactorScratch scratch, const double* totals) {
+  if (threadIdx.x == 0) set_update_scale(part, scratch, totals[0], totals[1]);
 }
 
 /// Four consecutive values, by one access where `whole`, else those before `count`.
@@ -223,26 +294,76 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-void launch_adafactor(const AdafactorPart& part, const AdafactorScratch& scratch, Stream stream) {
-  if (part.rows == 0 || part.columns == 0) return;
-  const auto divide_up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
-  const auto grid = [](int64_t blocks) {
-    return LaunchShape{dim3(static_cast<unsigned>(blocks)), dim3(kThreads)};
-  };
-  const int64_t row_tiles = divide_up(part.rows, kAdafactorTileRows);
-  const int64_t column_tiles = divide_up(part.columns, kAdafactorTileColumns);
-  const int64_t tiles = row_tiles * column_tiles;
-  const int64_t blocks = divide_up(part.rows * part.columns, kAdafactorBlock);
-  launch("adafactor_sum_tiles", sum_tiles_kernel, grid(tiles), stream, part, scratch, column_tiles);
-  launch("adafactor_factors", factors_kernel, grid(divide_up(part.rows + part.columns, kThreads)),
-         stream, part, scratch, row_tiles, column_tiles);
+namespace {
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+LaunchShape grid(int64_t blocks) {
+  return LaunchShape{dim3(static_cast<unsigned>(blocks)), dim3(kThreads)};
+}
+int64_t row_tiles_of(const AdafactorPart& part) { return divide_up(part.rows, kAdafactorTileRows); }
+int64_t column_tiles_of(const AdafactorPart& part) {
+  return divide_up(part.columns, kAdafactorTileColumns);
+}
+LaunchShape grid_of_factors(const AdafactorPart& part) {
+  return grid(divide_up(part.rows + part.columns, kThreads));
+}
+
+void sum_tiles(const AdafactorPart& part, const AdafactorScratch& scratch, Stream stream) {
+  launch("adafactor_sum_tiles", sum_tiles_kernel, grid(row_tiles_of(part) * column_tiles_of(part)),
+         stream, part, scratch, column_tiles_of(part));
+}
+
+void sum_updates(const AdafactorPart& part, const AdafactorScratch& scratch, Stream stream) {
   if (part.clip_threshold > 0.0) {
-    launch("adafactor_sum_updates", sum_updates_kernel, grid(tiles), stream, part, scratch,
-           column_tiles);
+    launch("adafactor_sum_updates", sum_updates_kernel,
+           grid(row_tiles_of(part) * column_tiles_of(part)), stream, part, scratch,
+           column_tiles_of(part));
   }
-  launch("adafactor_clip", clip_kernel, grid(1), stream, part, scratch, tiles);
+}
+
+void update(const AdafactorPart& part, const AdafactorScratch& scratch, Stream stream) {
+  const int64_t blocks = divide_up(part.rows * part.columns, kAdafactorBlock);
   launch("adafactor_update", update_kernel, grid(divide_up(blocks, kWarps)), stream, part, scratch,
          blocks);
+}
+
+}  // namespace
+
+void launch_adafactor(const AdafactorPart& part, const AdafactorScratch& scratch, Stream stream) {
+  if (part.rows == 0 || part.columns == 0) return;
+  sum_tiles(part, scratch, stream);
+  launch("adafactor_factors", factors_kernel, grid_of_factors(part), stream, part, scratch,
+         row_tiles_of(part), column_tiles_of(part));
+  sum_updates(part, scratch, stream);
+  launch("adafactor_clip", clip_kernel, grid(1), stream, part, scratch,
+         row_tiles_of(part) * column_tiles_of(part));
+  update(part, scratch, stream);
+}
+
+void launch_adafactor_squares(const AdafactorPart& part, const AdafactorScratch& scratch,
+                              double* sums, Stream stream) {
+  if (part.rows == 0 || part.columns == 0) return;
+  sum_tiles(part, scratch, stream);
+  launch("adafactor_squares", squares_kernel, grid_of_factors(part), stream, part, scratch,
+         row_tiles_of(part), column_tiles_of(part), sums);
+}
+
+void launch_adafactor_factors(const AdafactorPart& part, const AdafactorScratch& scratch,
+                              const double* sums, double* totals, Stream stream) {
+  if (part.rows == 0 || part.columns == 0) return;
+  launch("adafactor_factors_of_sums", factors_of_sums_kernel, grid_of_factors(part), stream, part,
+         scratch, sums);
+  sum_updates(part, scratch, stream);
+  launch("adafactor_totals", totals_kernel, grid(1), stream, part, scratch,
+         row_tiles_of(part) * column_tiles_of(part), totals);
+}
+
+void launch_adafactor_update(const AdafactorPart& part, const AdafactorScratch& scratch,
+                             const double* totals, Stream stream) {
+  if (part.rows == 0 || part.columns == 0) return;
+  launch("adafactor_scales", scales_kernel, grid_of_factors(part), stream, part, scratch);
+  launch("adafactor_clip_of_totals", clip_of_totals_kernel, grid(1), stream, part, scratch, totals);
+  update(part, scratch, stream);
 }
 
 }  // namespace lexel::kernels::cuda

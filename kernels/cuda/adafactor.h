@@ -18,7 +18,16 @@ struct AdafactorScratch {
   float* update_scale;  // one value: what makes (1 - beta1) u of g row_scale column_scale
 };
 
-/// throws   Error(kInternal) when a launch fails
+/// throws   all launches: Error(kInternal) when one fails
 void launch_adafactor(const AdafactorPart& part, const AdafactorScratch& scratch, Stream stream);
+
+/// Its stages; sums (R + C), totals (2) on the device. Of the scratch they use: row_sums and column_sums; scales and update_sums; scales
+/// and update_scale.
+void launch_adafactor_squares(const AdafactorPart& part, const AdafactorScratch& scratch,
+                              double* sums, Stream stream);
+void launch_adafactor_factors(const AdafactorPart& part, const AdafactorScratch& scratch,
+                              const double* sums, double* totals, Stream stream);
+void launch_adafactor_update(const AdafactorPart& part, const AdafactorScratch& scratch,
+                             const double* totals, Stream stream);
 
 }  // namespace lexel::kernels::cuda

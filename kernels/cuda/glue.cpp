@@ -19,6 +19,9 @@ CudaKernels make_table(int (*device_count)()) {
   table.attention_backward = attention_backward;
   table.adamw = adamw;
   table.adafactor = adafactor;
+  table.adafactor_squares = adafactor_squares;
+  table.adafactor_factors = adafactor_factors;
+  table.adafactor_update = adafactor_update;
   table.logit_laplace = logit_laplace;
   table.upfirdn2d = upfirdn2d;
 

@@ -16,6 +16,10 @@ AttentionGradients attention_backward(const at::Tensor& grad, const at::Tensor& 
                                       const at::Tensor& key_mask);
 void adamw(const at::Tensor& where, std::span<const AdamWPart> parts);
 void adafactor(const at::Tensor& where, const AdafactorPart& part);
+void adafactor_squares(const at::Tensor& where, const AdafactorPart& part, double* sums);
+void adafactor_factors(const at::Tensor& where, const AdafactorPart& part, const double* sums,
+                       double* totals);
+void adafactor_update(const at::Tensor& where, const AdafactorPart& part, const double* totals);
 LogitLaplace logit_laplace(const at::Tensor& output, const at::Tensor& images, bool with_gradient);
 void upfirdn2d(const at::Tensor& x, const UpfirdnPart& part, const at::Tensor& result);
 

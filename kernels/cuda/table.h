@@ -67,6 +67,12 @@ struct CudaKernels {
 
   void (*adamw)(const at::Tensor& where, std::span<const AdamWPart> parts);  // where: on the device
   void (*adafactor)(const at::Tensor& where, const AdafactorPart& part);
+  // Its stages: sums (R + C) and totals (2) float64 on the device.
+  void (*adafactor_squares)(const at::Tensor& where, const AdafactorPart& part, double* sums);
+  void (*adafactor_factors)(const at::Tensor& where, const AdafactorPart& part, const double* sums,
+                            double* totals);
+  void (*adafactor_update)(const at::Tensor& where, const AdafactorPart& part,
+                           const double* totals);
 
   LogitLaplace (*logit_laplace)(const at::Tensor& output, const at::Tensor& images,
                                 bool with_gradient);
@@ -77,7 +83,7 @@ struct CudaKernels {
 };
 
 /// Raised with every change of the struct: a plugin of another build is refused.
-constexpr int64_t kCudaKernelsVersion = 3;
+constexpr int64_t kCudaKernelsVersion = 4;
 
 /// LibTorch asks once whether it has a CUDA half (for one, at the first backward pass) and keeps the answer; a plugin
 /// that comes later cannot change it.

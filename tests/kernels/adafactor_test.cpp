@@ -2,10 +2,12 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <cmath>
 #include <gtest/gtest.h>
 #include <vector>
@@ -116,6 +118,83 @@ TEST(Adafactor, IsTheReferenceOverAFewSteps) {
   });
 }
 
+/// Steps of a matrix in parts of `counts` along dimension `dim`, what the stages find added up by hand, beside those of the whole.
+void expect_parts_are_the_whole(const Shape& shape, int64_t dim, const Shape& counts, bool int8,
+                                double clip, at::Device device) {
+  SCOPED_TRACE(testing::Message() << at::IntArrayRef(shape) << " cut along " << dim << " into "
+                                  << at::IntArrayRef(counts) << " int8 " << int8 << " clip "
+                                  << clip);
+  const at::Tensor wanted = random_tensor(1, shape).to(device);
+  AdafactorState wanted_state = make_adafactor_state(wanted, int8);
+  const auto cut = [&](const at::Tensor& whole) {
+    std::vector<at::Tensor> parts;
+    for (const at::Tensor& part : whole.split_with_sizes(counts, dim))
+      parts.push_back(part.contiguous().clone());
+    return parts;
+  };
+  const std::vector<at::Tensor> weights = cut(wanted);
+  std::vector<AdafactorState> states;
+  for (const at::Tensor& w : weights) states.push_back(make_adafactor_state(w, int8));
+  const bool is_vector = shape.size() == 1, by_rows = dim == 0 && !is_vector;
+  const AdafactorWhole whole{is_vector ? 1 : shape[0], shape.back()};
+  for (int64_t step = 1; step <= 4; ++step) {
+    const at::Tensor g = random_tensor(10 + static_cast<uint64_t>(step), shape).to(device);
+    const AdafactorOptions options{
+        .learning_rate = 0.01, .clip_threshold = clip, .gradient_scale = 0.7, .step = step};
+    adafactor_reference_(wanted, g, wanted_state, options);
+    const std::vector<at::Tensor> gradients = cut(g);
+    const auto add_up = [](std::vector<at::Tensor> values) {  // in place
+      at::Tensor sum = at::zeros_like(values[0]);
+      for (const at::Tensor& value : values) sum += value;
+      for (const at::Tensor& value : values) value.copy_(sum);
+    };
+    std::vector<at::Tensor> squares, shared, totals;
+    for (const at::Tensor& gradient : gradients) {
+      squares.push_back(adafactor_squares(gradient));
+      const int64_t rows = squares.back().numel() - gradient.size(-1);
+      shared.push_back(by_rows ? squares.back().narrow(0, rows, gradient.size(-1))
+                               : squares.back().narrow(0, 0, rows));
+    }
+    add_up(shared);
+    shared.clear();
+    for (size_t i = 0; i < weights.size(); ++i) {
+      totals.push_back(adafactor_factors_(gradients[i], squares[i], states[i], whole, options));
+      shared.push_back(by_rows ? totals.back() : totals.back().narrow(0, 1, 1));
+    }
+    add_up(shared);
+    for (size_t i = 0; i < weights.size(); ++i)
+      adafactor_update_(weights[i], gradients[i], totals[i], states[i], whole, options);
+  }
+  std::vector<at::Tensor> moments, rows, columns;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    moments.push_back(moment_of(states[i]));
+    rows.push_back(states[i].row_factor);
+    columns.push_back(states[i].column_factor);
+  }
+  EXPECT_LT(relative_difference(at::cat(weights, dim), wanted), int8 ? 1e-4 : 1e-6);
+  EXPECT_LT(relative_difference(at::cat(moments, dim), moment_of(wanted_state)),
+            int8 ? 2e-2 : 6e-6);
+  EXPECT_LT(relative_difference(by_rows ? at::cat(rows) : rows[0], wanted_state.row_factor), 6e-6);
+  EXPECT_LT(
+      relative_difference(by_rows ? columns[0] : at::cat(columns), wanted_state.column_factor),
+      6e-6);
+}
+
+TEST(Adafactor, StagesOfPartsAreTheStepOfTheWhole) {
+  on_every_path([](at::Device device) {
+    for (const double clip : {1.0, 0.3, 0.0}) {
+      expect_parts_are_the_whole({33, 130}, 0, {33}, false, clip, device);
+      expect_parts_are_the_whole({33, 130}, 0, {1, 20, 12}, false, clip, device);
+      expect_parts_are_the_whole({33, 130}, 1, {65, 65}, false, clip, device);
+      expect_parts_are_the_whole({1000}, 0, {500, 500}, false, clip, device);
+      // Blocks of 128 weights are those of the whole.
+      expect_parts_are_the_whole({64, 256}, 1, {128, 128}, true, clip, device);
+      expect_parts_are_the_whole({64, 96}, 0, {16, 48}, true, clip, device);
+    }
+    expect_parts_are_the_whole({64, 5000}, 0, {32, 32}, true, 1.0, device);
+  });
+}
+
 TEST(Adafactor, ThreadsDoNotChangeBits) {
   const auto run = [](const Shape& shape, bool int8, int threads) {
     at::set_num_threads(threads);
@@ -184,6 +263,18 @@ TEST(AdafactorArguments, AreChecked) {
   changed = state;
   changed.first_moment = w.to(at::kChar);
   rejects("expected first_scales", w, changed, {});
+  const at::Tensor two = at::zeros({2}, at::kDouble), five = at::zeros({5}, at::kDouble);
+  expect_error(ErrorKind::kUsage, "expected gradient of Float, got Double",
+               [&] { adafactor_squares(w.to(at::kDouble)); });
+  expect_error(ErrorKind::kUsage, "expected squares of shape [5], got [2]", [&] {
+    adafactor_factors_(w, two, state, {2, 3}, {});
+  });
+  expect_error(ErrorKind::kUsage, "expected a part of a matrix of 2 x 2, got [2, 3]", [&] {
+    adafactor_factors_(w, five, state, {2, 2}, {});
+  });
+  expect_error(ErrorKind::kUsage, "expected totals of shape [2], got [5]", [&] {
+    adafactor_update_(w, w, five, state, {2, 3}, {});
+  });
   expect_error(ErrorKind::kUsage, "expected float32 weights",
                [] { make_adafactor_state(at::zeros({2}, at::kDouble), false); });
 }

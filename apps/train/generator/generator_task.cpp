@@ -11,6 +11,7 @@
 
 #include "apps/train/generator/caption_noise.h"
 #include "apps/train/generator/chosen_places.h"
+#include "apps/train/generator/expert_use.h"
 #include "apps/train/generator/token_noise.h"
 #include "apps/train/recipe_fields.h"
 #include "apps/train/team.h"
@@ -60,11 +61,6 @@ GeneratorTask::GeneratorTask(const GeneratorRecipe& recipe, const GeneratorData&
     check(recipe.pretrain_text_steps == 0, ErrorKind::kUnsupported,
           "pretrain_text_steps: a model that lies on several ranks is not pre-trained; do it "
           "first, on one");
-    check(
-        recipe.schedule.optimizer == "adamw" || (options.mesh->along("tensor").size() == 1 &&
-                                                 options.mesh->along("expert").size() == 1),
-        ErrorKind::kUnsupported,
-        "axis tensor or expert: Adafactor's factors are of whole matrices; set optimizer to adamw");
     parted_ = std::make_unique<PartedGenerator>(recipe.model, *options.plan, *options.mesh);
   }
   start_model(codes, std::move(from));
@@ -177,7 +173,6 @@ void GeneratorTask::start_batches(int64_t first) {
 }
 
 TokenBatch GeneratorTask::next_batch(int64_t number) {
-  const parallel::Span span(timeline_.get(), "wait for a batch", "wait");
   if (!batches_) start_batches(number);  // the first of this run; the others follow
   return batches_->next();
 }
@@ -221,8 +216,6 @@ parallel::MicroBatch GeneratorTask::pass_of(int64_t number, double progress,
 
 TaskLoss GeneratorTask::loss(int64_t number, double progress) {
   const TokenBatch batch = next_batch(number);
-  const parallel::Span span(timeline_.get(),
-                            concat("forward ", number % recipe_.schedule.accumulation), "forward");
   parallel::MicroBatch pass = pass_of(number, progress, batch);
   ar::ExpertRecord experts;
   pass.options.experts = &experts;
@@ -253,17 +246,19 @@ std::vector<TaskLoss> GeneratorTask::train_step(const std::vector<int64_t>& numb
       passes.back().options.experts = &experts[passes.size() - 1];
     }
     const at::Tensor losses = parted_->train(model_, passes);
-    if (timeline_) parted_->add_to(*timeline_);
+    at::Tensor entropies;
+    if (recipe_.model.experts > 0)
+      entropies = use_entropies(experts, options_.mesh->along("pipeline"), options_.device);
     for (int64_t i = 0; i < losses.size(0); ++i) {
-      const at::Tensor& auxiliary = experts[size_t(i)].auxiliary;  // of all stages
       result.push_back({losses[i], {}});
-      if (auxiliary.defined())
-        result.back().loss = losses[i] + recipe_.model.auxiliary_weight * auxiliary;
+      if (!entropies.defined()) continue;
+      const at::Tensor& auxiliary = experts[size_t(i)].auxiliary;  // of all stages
+      result.back().loss = losses[i] + recipe_.model.auxiliary_weight * auxiliary;
+      result.back().terms = {{"auxiliary", auxiliary}, {"expert entropy", entropies[i]}};
     }
   } else {
     for (const int64_t number : numbers) {
       result.push_back(loss(number, progress));
-      const parallel::Span span(timeline_.get(), "backward", "backward");
       (result.back().loss / double(numbers.size())).backward();
     }
   }

@@ -44,7 +44,7 @@ ParameterList PartedGenerator::parameters(ar::Model& model) const {
 
 PlaceOfTensor PartedGenerator::place_in_whole(const Parameter& whole) const {
   const parallel::Placement& placement = sharding_.weight(whole.name);
-  PlaceOfTensor place{whole.shape, {}, true};
+  PlaceOfTensor place{whole.shape, {}, true, ""};
   // Of ranks that hold the same values the first counts.
   for (const char* const axis : {"tensor", "expert"})
     if (placement.axis != axis && mesh_.coordinate(axis) != 0) place.counts = false;
@@ -54,6 +54,7 @@ PlaceOfTensor PartedGenerator::place_in_whole(const Parameter& whole) const {
   // The same part of each of the matrices that lie behind each other.
   const int64_t matrices = placement.dim == 0 ? sharding_.stacks.at(whole.name) : 1;
   const int64_t rows = whole.shape[size_t(placement.dim)] / matrices, own = rows / ranks;
+  place.axis = placement.axis;
   place.part.dim = placement.dim;
   for (int64_t m = 0; m < matrices; ++m)
     place.part.ranges.emplace_back(m * rows + mesh_.coordinate(placement.axis) * own, own);

@@ -1,18 +1,12 @@
-#include <ATen/TensorOperators.h>
+#include "tests/apps/launch/ranks_generator.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <sstream>
 
-#include "apps/train/recipe_fields.h"
 #include "autoregressive/parallel/plan.h"
-#include "tests/apps/train/generator/made_generator_data.h"
-#include "tests/support/run_program.h"
-#include "tests/tokenizers/tiny_captions.h"
-#include "tokenizers/io/atomic_file.h"
-#include "tokenizers/io/safetensors.h"
 
 // `lexel train generator` as real processes, along every axis.
 
@@ -20,84 +14,9 @@ namespace lexel {
 namespace {
 
 using testing::HasSubstr;
+using tests::kTolerance;
 using tests::ProgramResult;
-
-class RanksGenerator : public testing::Test {
- protected:
-  RanksGenerator() {
-    tests::made_tokenizer(folder_ / "tokenizer.safetensors");
-    tests::made_sprites(folder_ / "sprites.tar");
-    write_file(path("text.model"), tests::english_model());
-    recipe_ = tests::tiny_generator_recipe();
-    recipe_.model.text_depth = 2;
-    recipe_.model.depth = 4;
-    recipe_.model.heads = 2;
-    recipe_.schedule.steps = 8;
-    recipe_.schedule.batch = 2;
-    recipe_.schedule.accumulation = 4;
-    recipe_.schedule.compute = "fp32";
-    recipe_.schedule.optimizer = "adamw";
-    recipe_.schedule.average = 0.9;
-    recipe_.schedule.decay = "exponential";
-    recipe_.schedule.final_rate = 1.0;  // the length of a run changes nothing
-    recipe_.schedule.eval_steps = 100;
-    recipe_.pretrain_text_steps = 0;
-    recipe_.noise_most = recipe_.noise_blind = recipe_.noise_captions = "0";
-    recipe_.places = "1";
-    write_file(path("recipe.json"), train::recipe_fields::write(recipe_));
-  }
-  std::string path(const std::string& name) const { return (folder_ / name).string(); }
-
-  ProgramResult train(int64_t ranks, const std::string& output,
-                      const std::vector<std::string>& more, bool resume = false) const {
-    std::vector<std::string> arguments;
-    if (ranks > 1)
-      arguments = {LEXEL_BIN_DIR "/lexel", "launch", "-n", std::to_string(ranks), "--"};
-    arguments.insert(
-        arguments.end(),
-        {LEXEL_BIN_DIR "/lexel", "train", "generator", "--output", path(output), "--sprites",
-         path("sprites.tar"), "--tokenizer", path("tokenizer.safetensors"), "--text",
-         path("text.model"), "--device", "cpu", "--weights", "fp32", "-q"});
-    if (resume)
-      arguments.emplace_back("--resume");
-    else
-      arguments.insert(arguments.end(), {"--recipe", path("recipe.json")});
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    return tests::run_program(arguments);
-  }
-  double difference(const std::string& a, const std::string& b) const {
-    const auto one = SafetensorsFile(path(a + "/model.safetensors")).tensors();
-    const auto other = SafetensorsFile(path(b + "/model.safetensors")).tensors();
-    EXPECT_EQ(one.size(), other.size());
-    double largest = 0.0;
-    for (const auto& [name, tensor] : one)
-      if (tensor.is_floating_point())
-        largest = std::max(largest, (tensor - other.at(name)).abs().max().item<double>());
-    return largest;
-  }
-  /// What the last evaluation of a run found.
-  nlohmann::json metrics(const std::string& name) const {
-    std::istringstream lines(tests::read_text(path(name + "/metrics.jsonl")));
-    nlohmann::json last;
-    for (std::string line; std::getline(lines, line);) {
-      const auto entry = nlohmann::json::parse(line);
-      if (entry.at("type") == "eval") last = entry.at("metrics");
-    }
-    return last;
-  }
-  void expect_same_metrics(const std::string& a, const std::string& b) const {
-    const nlohmann::json one = metrics(a), other = metrics(b);
-    ASSERT_FALSE(one.empty());
-    EXPECT_EQ(one.size(), other.size());
-    for (const auto& [name, value] : one.items())
-      EXPECT_NEAR(value.get<double>(), other.at(name).get<double>(), 1e-3) << b << ": " << name;
-  }
-
-  tests::TemporaryFolder folder_;
-  train::GeneratorRecipe recipe_;
-};
-
-constexpr double kTolerance = 2e-3;  // after 8 steps of AdamW in float32, sums cut differently
+using tests::RanksGenerator;
 
 TEST_F(RanksGenerator, EveryMeshIsTheRunOfOneRank) {
   ASSERT_EQ(train(1, "one", {}).exit_code, 0);
@@ -124,21 +43,9 @@ TEST_F(RanksGenerator, EveryMeshIsTheRunOfOneRank) {
       seen[event.at("pid").get<int64_t>()].insert(event.at("name").get<std::string>());
   EXPECT_EQ(seen.size(), 4U);
   for (const auto& [rank, names] : seen)
-    for (const char* const name :
-         {"wait for a batch", rank < 2 ? "forward 0" : "forward 2", "backward 0", "backward 1",
-          "reduce-scatter bucket 0", "optimizer", "all-gather bucket 0"})
+    for (const char* const name : {"forward 0", "backward 0", "backward 1",
+                                   "reduce-scatter bucket 0", "optimizer", "all-gather bucket 0"})
       EXPECT_TRUE(names.contains(name)) << "rank " << rank << ": " << name;
-}
-
-TEST_F(RanksGenerator, ExpertsOnTwoRanksAreTheRunOfOne) {
-  const std::vector<std::string> experts{"--set", "model.experts=4"};
-  ASSERT_EQ(train(1, "one", experts).exit_code, 0);
-  std::vector<std::string> mesh = experts;
-  mesh.insert(mesh.end(), {"--mesh", "expert=2"});
-  const ProgramResult result = train(2, "experts", mesh);
-  ASSERT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_LT(difference("one", "experts"), kTolerance);
-  expect_same_metrics("one", "experts");
 }
 
 TEST_F(RanksGenerator, ACheckpointOfOneMeshGoesOnOnOthers) {

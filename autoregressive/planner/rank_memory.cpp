@@ -45,7 +45,8 @@ double kept_bytes(const PricedPlan& priced, int64_t rank) {
   return kept + largest;
 }
 
-/// Gradients of what is kept, for the widest layer at a time, and the logits that exist at once.
+/// Gradients of what is kept, for the widest layer at a time, whose hidden units go as their gradients come, and the logits that exist at
+/// once.
 double passing_bytes(const PricedPlan& priced, int64_t rank) {
   const ar::Config& config = priced.graph.config;
   const Training& training = priced.training;
@@ -59,7 +60,7 @@ double passing_bytes(const PricedPlan& priced, int64_t rank) {
         std::max(hidden, expert_rows(config, tokens, priced.shape.pictures, priced.shape.expert) *
                              static_cast<double>(config.hidden));
   double bytes = rows * 2 * kStreamBytes * static_cast<double>(config.width) +
-                 2 * training.compute_bytes * hidden;
+                 training.compute_bytes * hidden;
   if (priced.plan.stages.back().decoder.size() > 0 && rank == priced.shape.ranks - 1)
     bytes += std::min(rows, static_cast<double>(training.loss_rows)) *
              static_cast<double>(config.codebook_size) / tensor * (8 + 2 * training.compute_bytes);
@@ -74,14 +75,18 @@ double rank_memory(const PricedPlan& priced, int64_t rank) {
   const bool shard = priced.plan.shard_update && priced.shape.data > 1;
   const double own = shard ? 1 / static_cast<double>(priced.shape.data) : 1;
   const double always =
-      held.weights * (2 * kWeightBytes + own * (training.state_bytes + training.average_bytes) +
+      held.weights * (kWeightBytes + own * (training.state_bytes + training.average_bytes) +
                       (shard ? own * kWeightBytes : 0));
+  const double gradients = held.weights * kWeightBytes;
   // Gradients that are summed over "expert", and then the experts' own, in one tensor.
   const double summed =
       priced.shape.expert == 1
           ? 0
           : kWeightBytes * std::max(held.weights - held.expert_weights, held.expert_weights);
-  return always + std::max(kept_bytes(priced, rank) + passing_bytes(priced, rank), summed);
+  // Of one pass alone they come as what is kept goes; else they are there from the first pass, or the exchange, on.
+  const bool come_late = priced.shape.ranks == 1 && priced.shape.batches == 1 && !shard;
+  const double passes = kept_bytes(priced, rank) + passing_bytes(priced, rank);
+  return always + std::max(passes + (come_late ? 0 : gradients), gradients + summed);
 }
 
 }  // namespace lexel::planner

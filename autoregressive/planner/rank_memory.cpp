@@ -84,7 +84,8 @@ double rank_memory(const PricedPlan& priced, int64_t rank) {
           ? 0
           : kWeightBytes * std::max(held.weights - held.expert_weights, held.expert_weights);
   // Of one pass alone they come as what is kept goes; else they are there from the first pass, or the exchange, on.
-  const bool come_late = priced.shape.ranks == 1 && priced.shape.batches == 1 && !shard;
+  const bool come_late =
+      priced.shape.ranks == 1 && priced.shape.batches == 1 && priced.shape.data == 1;
   const double passes = kept_bytes(priced, rank) + passing_bytes(priced, rank);
   return always + std::max(passes + (come_late ? 0 : gradients), gradients + summed);
 }

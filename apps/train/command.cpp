@@ -82,7 +82,8 @@ void define_generator(CLI::App* train, TrainGeneratorOptions& options) {
       ->option_text("R");
   generator
       ->add_option("--trace", options.trace,
-                   "Write what each rank did in the last step, for chrome://tracing")
+                   "Write what each rank did in the last step: a picture (.svg), or JSON for "
+                   "chrome://tracing")
       ->option_text("FILE");
   add_tokenizer_option(*generator, options.tokenizer);
   add_scene_options(*generator, options.sprites, options.backgrounds);

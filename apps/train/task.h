@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -121,8 +122,10 @@ class Task {
   /// Forward and backward of the batches `numbers`: adds the gradient of the mean of their losses.
   virtual std::vector<TaskLoss> train_step(const std::vector<int64_t>& numbers, double progress);
 
-  /// Draws what train_step() did in the last step. The runner draws what it does itself.
-  virtual void add_to(parallel::Timeline& timeline) const { static_cast<void>(timeline); }
+  /// From now on the task draws what it waits for and its forward passes; null: no longer. The runner draws the rest.
+  virtual void trace_to(std::shared_ptr<parallel::Timeline> timeline) {
+    static_cast<void>(timeline);
+  }
 
   /// The loss of batch `number` (step * accumulation + part): samples depend on the seed and this number alone, so that a resumed
   /// run equals an uninterrupted one. Workers may prepare the batches that follow.

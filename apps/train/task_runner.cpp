@@ -157,6 +157,7 @@ Runner::Runner(Task& task, const RunOptions& options)
     timeline_ = std::make_shared<parallel::Timeline>(parameters_.front().tensor->device(),
                                                      mesh_.world().rank);
     optimizer_->trace_to(timeline_);
+    task.trace_to(timeline_);
   }
   if (options.resume) restore();
   if (leads()) {
@@ -253,6 +254,8 @@ void Runner::run(const StopOnSignal& stop) {
       saved_s = elapsed_s();
     }
   }
+  optimizer_->trace_to(nullptr);  // what comes is no step
+  task_.trace_to(nullptr);
   if (budget_->finished(step_)) {
     evaluate_and_report();
     optimizer_->swap_averages();
@@ -313,13 +316,11 @@ std::map<std::string, double> Runner::forward_and_backward(double progress) {
     for (int64_t part = 0; part < share_.parts(); ++part)
       numbers.push_back(share_.number(step_ * share_.parts() + part));
     for (const TaskLoss& pass : task_.train_step(numbers, progress)) add(pass);
-    if (timeline_) task_.add_to(*timeline_);
   }
   for (int64_t part = 0; part < share_.parts() && !task_.pipelined(); ++part) {
     TaskLoss pass;
     {
       const Timer timer(since_.forward_s);
-      const parallel::Span span(timeline_.get(), concat("forward ", part), "forward");
       pass = task_.loss(share_.number(step_ * share_.parts() + part), progress);
     }
     {

@@ -6,8 +6,10 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "apps/train/timeline_chart.h"
 #include "kernels/check.h"
 #include "kernels/device.h"
+#include "tokenizers/io/atomic_file.h"
 #include "tokenizers/io/sha256.h"
 
 namespace lexel::train {
@@ -100,7 +102,11 @@ void write_trace(const parallel::Mesh& mesh, const parallel::Timeline& timeline,
   for (const std::string& text : all)
     for (const auto& e : nlohmann::json::parse(text))
       events.push_back({e.at(0), e.at(1), e.at(2), e.at(3), e.at(4), e.at(5)});
-  parallel::write_chrome_trace(path, events);
+  if (path.ends_with(".svg")) {
+    write_file(path, timeline_chart(events));
+  } else {
+    parallel::write_chrome_trace(path, events);
+  }
 }
 
 }  // namespace lexel::train

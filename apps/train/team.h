@@ -42,7 +42,7 @@ struct Agreement {
 };
 Agreement agree(parallel::Mesh& mesh, double elapsed_s, bool stop);
 
-/// All ranks' timelines as one, written by the first.
+/// All ranks' timelines as one, written by the first: a picture where the name ends in .svg, else JSON of chrome's traces.
 void write_trace(const parallel::Mesh& mesh, const parallel::Timeline& timeline,
                  const std::string& path);
 

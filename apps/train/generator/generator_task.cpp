@@ -173,6 +173,7 @@ void GeneratorTask::start_batches(int64_t first) {
 }
 
 TokenBatch GeneratorTask::next_batch(int64_t number) {
+  const parallel::Span span(timeline_.get(), "wait for a batch", "wait");
   if (!batches_) start_batches(number);  // the first of this run; the others follow
   return batches_->next();
 }
@@ -216,6 +217,8 @@ parallel::MicroBatch GeneratorTask::pass_of(int64_t number, double progress,
 
 TaskLoss GeneratorTask::loss(int64_t number, double progress) {
   const TokenBatch batch = next_batch(number);
+  const parallel::Span span(timeline_.get(),
+                            concat("forward ", number % recipe_.schedule.accumulation), "forward");
   parallel::MicroBatch pass = pass_of(number, progress, batch);
   ar::ExpertRecord experts;
   pass.options.experts = &experts;
@@ -246,6 +249,7 @@ std::vector<TaskLoss> GeneratorTask::train_step(const std::vector<int64_t>& numb
       passes.back().options.experts = &experts[passes.size() - 1];
     }
     const at::Tensor losses = parted_->train(model_, passes);
+    if (timeline_) parted_->add_to(*timeline_);
     at::Tensor entropies;
     if (recipe_.model.experts > 0)
       entropies = use_entropies(experts, options_.mesh->along("pipeline"), options_.device);
@@ -259,6 +263,7 @@ std::vector<TaskLoss> GeneratorTask::train_step(const std::vector<int64_t>& numb
   } else {
     for (const int64_t number : numbers) {
       result.push_back(loss(number, progress));
+      const parallel::Span span(timeline_.get(), "backward", "backward");
       (result.back().loss / double(numbers.size())).backward();
     }
   }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "apps/train/generator/batches.h"
@@ -56,8 +57,8 @@ class GeneratorTask : public Task {
   std::string data_provenance() const override;
   double waited_s() const override { return batches_ ? batches_->waited_s() : 0.0; }
 
-  void add_to(parallel::Timeline& timeline) const override {
-    if (parted_) parted_->add_to(timeline);
+  void trace_to(std::shared_ptr<parallel::Timeline> timeline) override {
+    timeline_ = std::move(timeline);
   }
 
   /// Writes the cache of tokens, where there is one and it has grown.
@@ -103,6 +104,7 @@ class GeneratorTask : public Task {
   std::vector<HeldOut> held_out_;
   std::string held_out_fingerprint_;
   std::unique_ptr<TokenBatches> batches_;
+  std::shared_ptr<parallel::Timeline> timeline_;  // or null
 };
 
 }  // namespace lexel::train

@@ -23,7 +23,8 @@ struct TrainGeneratorOptions {
   std::string plan;  // file of `lexel plan`: how the model lies on the ranks; empty: as --mesh says
   std::string schedule = "gpipe";  // of a pipeline without a plan: "gpipe", "1f1b", "circular"
   int64_t rounds = 1;              // of a circular one
-  std::string trace;             // timeline of the last step, JSON of chrome's traces; empty: none
+  std::string
+      trace;  // timeline of the last step: SVG by its name, else JSON of chrome's traces; empty: none
   std::string weights = "int8";  // matrices in the model files: "fp32", "bf16", "int8"
 };
 

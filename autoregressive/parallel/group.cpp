@@ -48,11 +48,11 @@ struct Pending::Work {
 
   [[noreturn]] void failed(const std::exception& error) const {
     const std::string where = concat(group->name, ", ", collective);
-    const std::string who =
-        group->meeting ? group->meeting->who_is_missing(where, group->members) : "";
+    const Failure missing =
+        group->meeting ? group->meeting->who_is_missing(where, group->members) : Failure();
     std::string why = error.what();
     why = why.substr(0, why.find('\n'));
-    fail(ErrorKind::kIo, where, ": ", who.empty() ? why : who);
+    fail(missing.kind, where, ": ", missing.words.empty() ? why : missing.words);
   }
 };
 

@@ -43,7 +43,8 @@ enum class Reduce { kSum, kMax, kMin };
 /// The ranks along one axis of a mesh. Calls must come in the same order on all of them. A group of one does nothing and
 /// sends nothing. Tensors are contiguous; float32, float64, bfloat16 or int64. No gradient: see differentiable.h.
 ///
-/// throws   every call: Error(kIo) naming axis, rank and collective when another rank died, timed out or threw
+/// throws   every call: Error naming axis, rank and collective, of kIo when another rank died or timed out, of that rank's kind when
+///          it threw
 class Group {
  public:
   /// A group of one.

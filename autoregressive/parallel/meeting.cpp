@@ -56,11 +56,10 @@ std::vector<std::string> Meeting::exchange(const std::string& what, const std::s
     for (int64_t r = 0; r < size_; ++r) {
       for (auto pause = 1ms; !store_->check({key(name.c_str(), r)});
            pause = std::min(2 * pause, 50ms)) {
-        if (store_->check({key("failed", r)})) {
+        if (const auto failure = failure_of(r)) {
           noticed_ = true;
-          const std::vector<uint8_t> words = store_->get(key("failed", r));
-          fail(ErrorKind::kIo, "rank ", rank_, ", ", what, ": rank ", r,
-               " failed: ", std::string(words.begin(), words.end()));
+          fail(failure->kind, "rank ", rank_, ", ", what, ": rank ", r,
+               " failed: ", failure->words);
         }
         if (Clock::now() >= end) {
           noticed_ = true;
@@ -82,7 +81,14 @@ std::vector<std::string> Meeting::exchange(const std::string& what, const std::s
   }
 }
 
-std::string Meeting::who_is_missing(const std::string& where, const std::vector<int64_t>& members) {
+std::optional<Failure> Meeting::failure_of(int64_t rank) const {
+  if (!store_->check({key("failed", rank)})) return std::nullopt;
+  const std::vector<uint8_t> told = store_->get(key("failed", rank));
+  if (told.empty()) return Failure{};
+  return Failure{static_cast<ErrorKind>(told[0]), std::string(told.begin() + 1, told.end())};
+}
+
+Failure Meeting::who_is_missing(const std::string& where, const std::vector<int64_t>& members) {
   noticed_ = true;
   try {
     store_->set(key("waits", rank_), bytes(where));
@@ -90,25 +96,25 @@ std::string Meeting::who_is_missing(const std::string& where, const std::vector<
     for (const auto end = Clock::now() + kListen; Clock::now() < end;) {
       silent.clear();
       for (const int64_t member : members) {
-        if (store_->check({key("failed", member)})) {
-          const std::vector<uint8_t> words = store_->get(key("failed", member));
-          return concat("rank ", member, " failed: ", std::string(words.begin(), words.end()));
-        }
+        if (const auto failure = failure_of(member))
+          return {failure->kind, concat("rank ", member, " failed: ", failure->words)};
         if (!store_->check({key("waits", member)})) silent.push_back(member);
       }
-      if (silent.empty()) return "";
+      if (silent.empty()) return {};
       std::this_thread::sleep_for(20ms);
     }
-    return concat(ranks(silent), silent.size() == 1 ? " is" : " are", " gone or hang",
-                  silent.size() == 1 ? "s" : "");
+    return {ErrorKind::kIo, concat(ranks(silent), silent.size() == 1 ? " is" : " are",
+                                   " gone or hang", silent.size() == 1 ? "s" : "")};
   } catch (const std::exception&) {
-    return "the process that holds the ranks' meeting place (rank 0, or the launcher) is gone";
+    return {ErrorKind::kIo,
+            "the process that holds the ranks' meeting place (rank 0, or the launcher) is gone"};
   }
 }
 
-void Meeting::tell_failure(const std::string& words) {
+void Meeting::tell_failure(ErrorKind kind, const std::string& words) {
   try {
-    if (!noticed_) store_->set(key("failed", rank_), bytes(words));
+    const std::string told = std::string(1, static_cast<char>(kind)) + words;
+    if (!noticed_) store_->set(key("failed", rank_), bytes(told));
     store_->set("failed", bytes(words));
   } catch (const std::exception&) {
     // Then the launcher's note must do.

@@ -2,11 +2,20 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <torch/csrc/distributed/c10d/Store.hpp>
 #include <vector>
 
+#include "kernels/check.h"
+
 namespace lexel::parallel {
+
+/// Why a rank ends: all others end with the same kind, so that a launcher's exit code is that of the cause.
+struct Failure {
+  ErrorKind kind = ErrorKind::kIo;
+  std::string words;
+};
 
 /// The store where the ranks of a world meet, as one rank sees it. Private to this folder: its header costs 15 s to compile.
 class Meeting {
@@ -27,13 +36,16 @@ class Meeting {
   /// After a collective failed: tells that this rank is alive and waits in `where`, and looks for the members that are not
   /// heard of within a short time.
   ///
-  /// returns  "rank 3 is gone or hangs", "rank 2 failed: <its words>", or "" when all were heard of
-  std::string who_is_missing(const std::string& where, const std::vector<int64_t>& members);
+  /// returns  kIo and "rank 3 is gone or hangs"; "rank 2 failed: <its words>", with its kind; or "" when all were heard of
+  Failure who_is_missing(const std::string& where, const std::vector<int64_t>& members);
 
-  /// Leaves words for the others' messages before this rank ends.
-  void tell_failure(const std::string& words);
+  /// Leaves word for the others' messages before this rank ends.
+  void tell_failure(ErrorKind kind, const std::string& words);
 
  private:
+  /// What a rank has told of its end; none: nothing.
+  std::optional<Failure> failure_of(int64_t rank) const;
+
   c10::intrusive_ptr<c10d::Store> store_;
   int64_t rank_, size_;
   bool last_out_;

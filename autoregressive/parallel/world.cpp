@@ -213,8 +213,11 @@ void check_same_everywhere(const World& world, const std::string& what, const st
 void run_as_rank(const World& world, const std::function<void()>& body) {
   try {
     body();
+  } catch (const Error& error) {
+    if (world.meeting) world.meeting->tell_failure(error.kind(), error.what());
+    throw;
   } catch (const std::exception& error) {
-    if (world.meeting) world.meeting->tell_failure(error.what());
+    if (world.meeting) world.meeting->tell_failure(ErrorKind::kInternal, error.what());
     throw;
   }
 }

@@ -54,10 +54,12 @@ void list_decoder(Decoder& decoder, const Config& config, ParameterList& list) {
 }
 
 at::Tensor decode_codes(const Decoder& decoder, const Config& config, const at::Tensor& codes,
-                        int64_t grid_height, int64_t grid_width, at::ScalarType compute) {
+                        int64_t grid_height, int64_t grid_width, at::ScalarType compute,
+                        const BlockRunner* runner) {
   const auto positions = positions_for_grid(decoder.positions, grid_height, grid_width);
-  const auto tokens = apply_linear(decoder.code, codes.to(compute)).to(at::kFloat) + positions;
-  const auto patches = run_stack(decoder.stack, config.decoder, tokens, compute);
+  const auto tokens =
+      apply_linear(decoder.code, codes.to(compute)).to(residual_type(compute)) + positions;
+  const auto patches = run_stack(decoder.stack, config.decoder, tokens, compute, runner);
 
   at::Tensor linear;  // (B, 3, H, W), undefined without the linear path
   if (config.linear_path) {
@@ -77,8 +79,8 @@ at::Tensor decode_codes(const Decoder& decoder, const Config& config, const at::
                                  at::pixel_unshuffle(linear.to(compute), config.conv_stride));
     }
     cells = at::gelu(run_residual_blocks(decoder.refine.blocks, cells), "tanh");
-    output =
-        at::pixel_shuffle(apply_conv(decoder.refine.out, cells), config.conv_stride).to(at::kFloat);
+    output = at::pixel_shuffle(apply_conv(decoder.refine.out, cells), config.conv_stride)
+                 .to(residual_type(compute));
   } else {
     output = from_patches(patches, grid_height, grid_width, config.patch_size);
   }

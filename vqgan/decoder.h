@@ -23,10 +23,12 @@ void list_decoder(Decoder& decoder, const Config& config, ParameterList& list);
 /// Raw output of the decoder: 3 maps ("rgb") or 6 (mu, then ln b: "logit_laplace").
 ///
 /// codes    (B, grid_height * grid_width, code_width) float32, normalised if the config says so
+/// runner   as of run_stack
 /// returns  (B, 3 or 6, H, W) float32
 /// source   Yu et al. 2021, arXiv:2110.04627, section 3.1
 at::Tensor decode_codes(const Decoder& decoder, const Config& config, const at::Tensor& codes,
-                        int64_t grid_height, int64_t grid_width, at::ScalarType compute);
+                        int64_t grid_height, int64_t grid_width, at::ScalarType compute,
+                        const BlockRunner* runner = nullptr);
 
 /// The picture of a raw output: itself ("rgb", not clamped), or
 /// clip((sigmoid(mu) - 0.1) / 0.8, 0, 1).

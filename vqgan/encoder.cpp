@@ -43,7 +43,7 @@ void list_encoder(Encoder& encoder, const Config& config, ParameterList& list) {
 }
 
 at::Tensor encode_latents(const Encoder& encoder, const Config& config, const at::Tensor& images,
-                          at::ScalarType compute) {
+                          at::ScalarType compute, const BlockRunner* runner) {
   const auto centred = images - config.pixel_center;
   const auto patches = to_patches(centred, config.patch_size);  // (B, N, 3 P P)
   at::Tensor inputs = patches.to(compute);
@@ -55,8 +55,9 @@ at::Tensor encode_latents(const Encoder& encoder, const Config& config, const at
   }
   const auto positions = positions_for_grid(encoder.positions, images.size(2) / config.patch_size,
                                             images.size(3) / config.patch_size);
-  const auto tokens = apply_linear(encoder.patch, inputs).to(at::kFloat) + positions;  // (B, N, D)
-  auto latents = run_stack(encoder.stack, config.encoder, tokens, compute);
+  const auto tokens =
+      apply_linear(encoder.patch, inputs).to(residual_type(compute)) + positions;  // (B, N, D)
+  auto latents = run_stack(encoder.stack, config.encoder, tokens, compute, runner);
   if (config.linear_path) {
     // [PCA of the patch, 1]: normalised, the constant keeps the length of the rest (tokenizer study).
     const auto linear = apply_linear(encoder.linear_path, patches);

@@ -10,10 +10,12 @@
 namespace lexel::vqgan {
 namespace {
 
-void check_images(const Config& config, const at::Tensor& images, const char* function) {
-  check_arg(images.dim() == 4 && images.size(1) == 3 && images.scalar_type() == at::kFloat,
-            function, "expected (B, 3, H, W) float32 images, got ", images.scalar_type(),
-            " of shape ", images.sizes());
+void check_images(const Config& config, const at::Tensor& images, const char* function,
+                  at::ScalarType compute = at::kFloat) {
+  check_arg(
+      images.dim() == 4 && images.size(1) == 3 && images.scalar_type() == residual_type(compute),
+      function, "expected (B, 3, H, W) ", compute == at::kDouble ? "float64" : "float32",
+      " images, got ", images.scalar_type(), " of shape ", images.sizes());
   check_arg(images.size(2) > 0 && images.size(3) > 0 && images.size(2) % config.patch_size == 0 &&
                 images.size(3) % config.patch_size == 0,
             function, "expected sides that are multiples of ", config.patch_size, ", got ",
@@ -68,16 +70,16 @@ Model make_model(const Config& config, uint64_t seed, at::Device device) {
 }
 
 Forward forward(const Model& model, const at::Tensor& images, at::ScalarType compute,
-                const at::Tensor& quantized) {
+                const at::Tensor& quantized, const BlockRunner* runner) {
   const Config& config = model.config;
-  check_images(config, images, "vqgan::forward");
-  check_arg(compute == at::kFloat || compute == at::kBFloat16, "vqgan::forward",
-            "expected compute float32 or bfloat16, got ", compute);
-  const auto latents = encode_latents(model.encoder, config, images, compute);
+  check_arg(compute == at::kFloat || compute == at::kBFloat16 || compute == at::kDouble,
+            "vqgan::forward", "expected compute float32, bfloat16 or float64, got ", compute);
+  check_images(config, images, "vqgan::forward", compute);
+  const auto latents = encode_latents(model.encoder, config, images, compute, runner);
   const Quantized q = quantize(model.quantizer, config, latents, quantized);
   const auto output =
       decode_codes(model.decoder, config, q.straight_through, images.size(2) / config.patch_size,
-                   images.size(3) / config.patch_size, compute);
+                   images.size(3) / config.patch_size, compute, runner);
   return {q.latents, q.codes, q.ids, output, output_pictures(config, output)};
 }
 

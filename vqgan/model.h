@@ -64,11 +64,13 @@ struct Forward {
 /// images     (B, 3, H, W) float32 in [0, 1]; H and W multiples of patch_size (positions are
 /// resampled
 ///            for a grid that is not the model's own)
-/// compute    dtype of matrix products: kFloat or kBFloat16
+/// compute    dtype of matrix products: kFloat or kBFloat16; kDouble for a model and images of float64
+///            (tests), where the code look-up alone is float32
 /// quantized  (B, N) bool, optional: tokens where it is false pass the latent itself to the decoder
+/// runner     as of run_stack
 /// throws     Error(kUsage) on another shape or dtype
 Forward forward(const Model& model, const at::Tensor& images, at::ScalarType compute,
-                const at::Tensor& quantized = {});
+                const at::Tensor& quantized = {}, const BlockRunner* runner = nullptr);
 
 /// Ids of pictures; no gradient, float32 throughout. On the CPU row k depends on picture k alone,
 /// bit for bit, and not on the number of threads.

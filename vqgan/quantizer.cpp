@@ -29,8 +29,9 @@ at::Tensor nearest_ids(const Config& config, const at::Tensor& latents, const at
   const at::NoGradGuard no_grad;
   const auto metric =
       config.normalize_codes ? kernels::CodeMetric::kCosine : kernels::CodeMetric::kL2;
-  const auto rows = latents.detach().reshape({-1, config.code_width}).contiguous();
-  const auto match = kernels::codebook_lookup(rows, codes.detach().contiguous(), metric);
+  const auto rows = latents.detach().reshape({-1, config.code_width}).to(at::kFloat).contiguous();
+  const auto match =
+      kernels::codebook_lookup(rows, codes.detach().to(at::kFloat).contiguous(), metric);
   return match.ids.reshape({latents.size(0), latents.size(1)});
 }
 

@@ -72,7 +72,7 @@ GeneratorStep generator_step(const Model& model, const TrainSetup& setup, const 
                              int64_t step, const at::Tensor& quantized) {
   const LossWeights& weights = setup.weights;
   validate(weights);
-  const Forward pass = forward(model, images, setup.compute, quantized);
+  const Forward pass = forward(model, images, setup.compute, quantized, setup.runner);
   Sum sum;
   // The reconstruction losses come first: the adaptive weight is measured against their sum.
   at::Tensor importance;  // (B), of each picture; undefined: all count alike

@@ -24,9 +24,10 @@ std::vector<std::pair<std::string, double>> read(const LossTerms& terms);
 /// null net switches its loss off.
 struct TrainSetup {
   LossWeights weights;
-  at::ScalarType compute;                     // kFloat or kBFloat16
+  at::ScalarType compute;                     // as of forward()
   const PerceptualNet* perceptual = nullptr;  // in `compute` or any other dtype
   const Discriminator* discriminator = nullptr;
+  const BlockRunner* runner = nullptr;  // as of run_stack
 };
 
 struct GeneratorStep {

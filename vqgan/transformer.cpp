@@ -6,13 +6,16 @@
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/matmul.h>
 #include <ATen/ops/outer.h>
 #include <ATen/ops/pow.h>
+#include <ATen/ops/softmax.h>
 #include <ATen/ops/tanh.h>
 #include <ATen/ops/upsample_bicubic2d.h>
 #include <cmath>
 
 #include "kernels/attention.h"
+#include "vqgan/block_runner.h"
 
 namespace lexel::vqgan {
 namespace {
@@ -25,9 +28,15 @@ void list_norm(const std::string& name, LayerNorm& norm, int64_t width, const st
 
 double fan_in_std(int64_t inputs) { return 1.0 / std::sqrt(3.0 * static_cast<double>(inputs)); }
 
-/// float32 in and out of the statistics; the result in `compute`.
+/// The statistics in x's dtype; the result in `compute`.
 at::Tensor apply_norm(const LayerNorm& norm, const at::Tensor& x, at::ScalarType compute) {
   return at::layer_norm(x, {x.size(-1)}, norm.weight, norm.bias, 1e-5).to(compute);
+}
+
+/// softmax(q k^T / sqrt(d)) v in float64, which the kernels do not take: for tests of gradients.
+at::Tensor attend_in_double(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+  const auto scores = at::matmul(q, k.transpose(2, 3)) / std::sqrt(static_cast<double>(q.size(3)));
+  return at::matmul(at::softmax(scores, -1), v);  // (B, H, N, d)
 }
 
 }  // namespace
@@ -77,26 +86,36 @@ at::Tensor attention(const at::Tensor& qkv, int64_t heads) {
   // Views; unbind, because its gradient writes that of qkv in one go.
   const auto parts = qkv.reshape({batch, tokens, 3, heads, inner / heads}).unbind(2);
   const auto by_head = [&](size_t part) { return parts[part].transpose(1, 2); };  // (B, H, N, d)
-  return kernels::attention(by_head(0), by_head(1), by_head(2))
-      .transpose(1, 2)
-      .reshape({batch, tokens, inner});
+  const auto attended = qkv.scalar_type() == at::kDouble
+                            ? attend_in_double(by_head(0), by_head(1), by_head(2))
+                            : kernels::attention(by_head(0), by_head(1), by_head(2));
+  return attended.transpose(1, 2).reshape({batch, tokens, inner});
+}
+
+at::ScalarType residual_type(at::ScalarType compute) {
+  return compute == at::kDouble ? at::kDouble : at::kFloat;
 }
 
 at::Tensor run_stack(const Stack& stack, const StackConfig& config, const at::Tensor& tokens,
-                     at::ScalarType compute) {
-  at::Tensor x = tokens;  // (B, N, D) float32
+                     at::ScalarType compute, const BlockRunner* runner) {
+  static const BlockRunner one_device;
+  const BlockRunner& run = runner == nullptr ? one_device : *runner;
+  at::Tensor x = tokens;  // (B, N, D)
   for (const Block& block : stack.blocks) {
-    const auto qkv = apply_linear(block.qkv, apply_norm(block.attention_norm, x, compute));
-    x = x + apply_linear(block.out, attention(qkv, config.heads));
-    const auto up = apply_linear(block.up, apply_norm(block.feed_forward_norm, x, compute));
+    const auto qkv =
+        apply_linear(block.qkv, run.enter(apply_norm(block.attention_norm, x, compute)));
+    const int64_t heads = qkv.size(2) / (3 * config.head_width);  // of them that are here
+    x = x + run.leave(block.out, attention(qkv, heads));
+    const auto up =
+        apply_linear(block.up, run.enter(apply_norm(block.feed_forward_norm, x, compute)));
     x = x +
-        apply_linear(block.down, config.activation == "gelu" ? at::gelu(up, "tanh") : at::tanh(up));
+        run.leave(block.down, config.activation == "gelu" ? at::gelu(up, "tanh") : at::tanh(up));
   }
   // The paper's two-layer net, then a linear map to the output: two linear maps in a row are one, so the
   // second layer of the net is the map to the output.
   at::Tensor y = apply_norm(stack.norm, x, compute);
   if (config.tanh_head) y = at::tanh(apply_linear(stack.head_hidden, y));
-  return apply_linear(stack.head, y).to(at::kFloat);
+  return apply_linear(stack.head, y).to(residual_type(compute));
 }
 
 at::Tensor sincos_positions(int64_t grid_height, int64_t grid_width, int64_t width) {

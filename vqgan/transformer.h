@@ -10,6 +10,8 @@
 
 namespace lexel::vqgan {
 
+class BlockRunner;
+
 /// y = x W^T + b.
 struct Linear {
   at::Tensor weight;  // (out, in)
@@ -52,20 +54,24 @@ at::Tensor apply_linear(const Linear& linear, const at::Tensor& x);
 
 /// Full attention of a fused qkv; softmax(q k^T / sqrt(d)) v.
 ///
-/// qkv      (B, N, 3 H d) float32 or bfloat16
+/// qkv      (B, N, 3 H d) float32 or bfloat16; float64 for tests, by ATen
 /// returns  (B, N, H d), same dtype
 /// source   Vaswani et al. 2017, arXiv:1706.03762, eq. 1
 at::Tensor attention(const at::Tensor& qkv, int64_t heads);
 
+/// The dtype of what is not a matrix product: float32, or float64 where `compute` is.
+at::ScalarType residual_type(at::ScalarType compute);
+
 /// The whole stack. The residual stream and the norms are float32, matrix products are in
-/// `compute`.
+/// `compute`. A model of float64 tensors with `compute` kDouble is float64 throughout, for tests.
 ///
-/// tokens   (B, N, D) float32, positions added
-/// returns  (B, N, outputs) float32
+/// tokens   (B, N, D) of residual_type(compute), positions added
+/// runner   computes the blocks, which may be a rank's part of the heads and hidden units; null: one device
+/// returns  (B, N, outputs), dtype of `tokens`
 /// source   Yu et al. 2021, arXiv:2110.04627, section 3.1 (the tanh head); Dosovitskiy et al. 2020,
 ///          arXiv:2010.11929, eq. 2-4 (the blocks)
 at::Tensor run_stack(const Stack& stack, const StackConfig& config, const at::Tensor& tokens,
-                     at::ScalarType compute);
+                     at::ScalarType compute, const BlockRunner* runner = nullptr);
 
 /// Fixed table: [sin | cos] of the column for the first half of the width, of the row for the
 /// second.

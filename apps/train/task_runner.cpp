@@ -331,13 +331,7 @@ std::map<std::string, double> Runner::forward_and_backward(double progress) {
     }
     add(pass);
   }
-  if (together()) {
-    std::vector<double> values;
-    for (const auto& [name, value] : terms) values.push_back(value);
-    average_over(mesh_, values);
-    size_t next = 0;
-    for (auto& [name, value] : terms) value = values[next++];
-  }
+  average_over(mesh_, terms);
   return terms;
 }
 

@@ -85,6 +85,14 @@ void average_over(parallel::Mesh& mesh, std::vector<double>& values) {
   for (double& value : values) value /= static_cast<double>(mesh.world().size);
 }
 
+void average_over(parallel::Mesh& mesh, std::map<std::string, double>& terms) {
+  std::vector<double> values;
+  for (const auto& [name, value] : terms) values.push_back(value);
+  average_over(mesh, values);
+  size_t next = 0;
+  for (auto& [name, value] : terms) value = values[next++];
+}
+
 Agreement agree(parallel::Mesh& mesh, double elapsed_s, bool stop) {
   std::vector<double> values{mesh.world().rank == 0 ? elapsed_s : 0.0, stop ? 1.0 : 0.0};
   sum_over(mesh.everyone(), values);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,8 @@ void sum_over(parallel::Group& group, std::vector<double>& values);
 
 /// Means over all ranks, in place: what the log says.
 void average_over(parallel::Mesh& mesh, std::vector<double>& values);
+/// The same of a step's loss terms, whose names are those of all ranks.
+void average_over(parallel::Mesh& mesh, std::map<std::string, double>& terms);
 
 /// Rank 0's clock, and whether any rank was asked to stop: what all ranks go by.
 struct Agreement {

@@ -291,7 +291,7 @@ TEST(ModelErrorsTest, WrongArgumentsAreNamed) {
   expect_error(kind, "expected sides that are multiples of 4, got 16 x 18", [&] {
     encode(model, random_uniform(1, {1, 3, 16, 18}));
   });
-  expect_error(kind, "expected compute float32 or bfloat16, got Half", [&] {
+  expect_error(kind, "expected compute float32, bfloat16 or float64, got Half", [&] {
     forward(model, random_uniform(1, {1, 3, 16, 16}), at::kHalf);
   });
   expect_error(kind, "expected (B, 16) int64 ids, got Long of shape [1, 15]", [&] {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "apps/train/place_of_tensor.h"
 #include "autoregressive/parallel/sharded_model.h"
 #include "autoregressive/parallel/stage_parameters.h"
 
@@ -22,7 +23,8 @@ PartedGenerator::PartedGenerator(const ar::Config& config, const parallel::Plan&
   if (mesh.along("tensor").size() > 1)
     runner_ = std::make_unique<parallel::ShardedRunner>(sharding_, mesh);
   ar::Model layout = ar::model_layout(config_);
-  for (const Parameter& p : ar::parameters(layout)) places_[p.name] = place_in_whole(p);
+  for (const Parameter& p : ar::parameters(layout))
+    places_[p.name] = place_in_whole(p, sharding_, mesh);
   if (mesh.along("pipeline").size() > 1)
     pipeline_ = std::make_unique<parallel::Pipeline>(mesh.along("pipeline"), config_, plan_);
 }
@@ -40,25 +42,6 @@ ParameterList PartedGenerator::parameters(ar::Model& model) const {
   ParameterList list = parallel::local_parameters(model, sharding_);
   std::erase_if(list, [this](const Parameter& p) { return !holds(p.name); });
   return list;
-}
-
-PlaceOfTensor PartedGenerator::place_in_whole(const Parameter& whole) const {
-  const parallel::Placement& placement = sharding_.weight(whole.name);
-  PlaceOfTensor place{whole.shape, {}, true, ""};
-  // Of ranks that hold the same values the first counts.
-  for (const char* const axis : {"tensor", "expert"})
-    if (placement.axis != axis && mesh_.coordinate(axis) != 0) place.counts = false;
-  if (!placement.split) return place;
-  const int64_t ranks = mesh_.along(placement.axis).size();
-  if (ranks == 1) return place;
-  // The same part of each of the matrices that lie behind each other.
-  const int64_t matrices = placement.dim == 0 ? sharding_.stacks.at(whole.name) : 1;
-  const int64_t rows = whole.shape[size_t(placement.dim)] / matrices, own = rows / ranks;
-  place.axis = placement.axis;
-  place.part.dim = placement.dim;
-  for (int64_t m = 0; m < matrices; ++m)
-    place.part.ranges.emplace_back(m * rows + mesh_.coordinate(placement.axis) * own, own);
-  return place;
 }
 
 at::Tensor PartedGenerator::train(const ar::Model& model,

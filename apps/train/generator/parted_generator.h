@@ -55,7 +55,6 @@ class PartedGenerator {
   void add_to(parallel::Timeline& timeline) const;
 
  private:
-  PlaceOfTensor place_in_whole(const Parameter& whole) const;
   /// The whole of `part` (undefined on ranks without one) on rank 0, undefined on others.
   at::Tensor collect(const at::Tensor& part, const Parameter& whole);
 

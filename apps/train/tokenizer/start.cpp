@@ -63,8 +63,12 @@ void start_model(TrainingState& state, const CropSampler& sampler, int64_t worke
     const int64_t grid = recipe.model.image_size / recipe.model.patch_size;
     const at::Tensor images = vqgan::from_patches(patches.view({-1, grid * grid, patches.size(1)}),
                                                   grid, grid, recipe.model.patch_size);
-    vqgan::start_codebook_from_latents(state.model, images.to(device), recipe.kmeans_rounds,
+    // Latents are those of the whole model, not of this rank's part.
+    vqgan::Model whole =
+        state.stacks ? vqgan::make_model(recipe.model, uint64_t(recipe.seed), device) : state.model;
+    vqgan::start_codebook_from_latents(whole, images.to(device), recipe.kmeans_rounds,
                                        uint64_t(recipe.seed));
+    state.model.quantizer.codebook.copy_(whole.quantizer.codebook);
   }
   state.optimizer->reset_averages();
   if (!state.ema_codes) return;
@@ -81,6 +85,19 @@ void start_model(TrainingState& state, const CropSampler& sampler, int64_t worke
     state.ema_codes->sums.mul_(scale.unsqueeze(1));
     state.ema_codes->counts.copy_(weights);
   }
+}
+
+void share_start(TrainingState& state, parallel::Mesh& mesh) {
+  const at::NoGradGuard no_grad;
+  for (const Parameter& p : vqgan::parameters(state.model)) {
+    const bool split = state.stacks && state.stacks->is_split(p.name);
+    at::Tensor weights = p.tensor->detach();
+    (split ? mesh.along("data") : mesh.everyone()).broadcast(weights, 0);
+  }
+  state.optimizer->reset_averages();
+  if (!state.ema_codes) return;
+  mesh.everyone().broadcast(state.ema_codes->counts, 0);
+  mesh.everyone().broadcast(state.ema_codes->sums, 0);
 }
 
 at::Tensor raw_patch_centres(const std::string& path, const CropSampler& sampler,

@@ -20,6 +20,9 @@ at::Tensor sample_patches(const CropSampler& sampler, const TrainRecipe& recipe,
 /// codes begin from the result.
 void start_model(TrainingState& state, const CropSampler& sampler, int64_t workers);
 
+/// After the start: all ranks get what the first of them has, whose processor may round otherwise. All ranks call.
+void share_start(TrainingState& state, parallel::Mesh& mesh);
+
 /// Centres of raw patches, as many as the model has codes: the k-means floor. Kept in `path`, because they
 /// take minutes.
 at::Tensor raw_patch_centres(const std::string& path, const CropSampler& sampler,

@@ -2,7 +2,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <algorithm>
@@ -15,6 +14,7 @@
 #include "apps/progress.h"
 #include "apps/train/provenance.h"
 #include "apps/train/team.h"
+#include "apps/train/tokenizer/same_weights.h"
 #include "apps/train/tokenizer/start.h"
 #include "kernels/check.h"
 #include "kernels/device.h"
@@ -64,6 +64,7 @@ Trainer::Trainer(const cli::TrainOptions& options, const TrainRecipe& recipe, pa
       share_(batch_share(recipe.accumulation, mesh.along("data").size(), mesh.coordinate("data"))),
       device_(device_of_rank(options.device, mesh.world())),
       compute_(recipe.compute == "bf16" ? at::kBFloat16 : at::kFloat) {
+  check_tokenizer_mesh(mesh.shape(), recipe.model);
   stored_type(options.weights);
   check(options.workers >= 1 && options.workers <= 256, ErrorKind::kUsage,
         "--workers: expected 1..256, got ", options.workers);
@@ -84,8 +85,6 @@ Trainer::Trainer(const cli::TrainOptions& options, const TrainRecipe& recipe, pa
         vqgan::make_perceptual_net(read_torch_checkpoint(recipe.perceptual), compute_, device_));
   }
 
-  check(mesh.along("data").size() == mesh.world().size, ErrorKind::kUnsupported, "mesh ",
-        parallel::to_text(mesh.shape()), ": a tokenizer is trained along data alone");
   check_same_run(mesh, to_json(recipe), data_.pool.fingerprint);
   if (options.resume) {
     load_checkpoint(path("checkpoint.safetensors"), state_, device_, mesh);
@@ -97,10 +96,7 @@ Trainer::Trainer(const cli::TrainOptions& options, const TrainRecipe& recipe, pa
     make_training_state(state_, recipe, device_, mesh);
     state_.data_fingerprint = data_.pool.fingerprint;
     start_model(state_, *sampler_, options.workers);
-    for (const Parameter& p : vqgan::parameters(state_.model)) {
-      at::Tensor weights = p.tensor->detach();  // of rank 0, whose processor may round otherwise
-      mesh.along("data").broadcast(weights, 0);
-    }
+    share_start(state_, mesh);
   }
   rates_ = parse_curves(recipe.rates, "rates");
   loss_factors_ = parse_curves(recipe.loss_factors, "loss_factors");
@@ -195,7 +191,8 @@ void Trainer::step() {
   const TrainRecipe& recipe = state_.recipe;
   const double progress = budget_->progress(state_.step);
   const double rate = warmup_cosine(state_.step, recipe.warmup_steps, progress, recipe.final_rate);
-  vqgan::TrainSetup setup{recipe.losses, compute_, perceptual_.get(), state_.discriminator.get()};
+  vqgan::TrainSetup setup{recipe.losses, compute_, perceptual_.get(), state_.discriminator.get(),
+                          state_.stacks.get()};
   setup.weights.discriminator_start = 0;
   vqgan::visit_fields(setup.weights, [&](const std::string& name, auto& weight) {
     if constexpr (std::is_same_v<std::decay_t<decltype(weight)>, double>) {
@@ -231,13 +228,7 @@ void Trainer::step() {
       add_terms(judged.terms, terms);
     }
   }
-  if (mesh_.world().size > 1) {
-    std::vector<double> values;
-    for (const auto& [name, value] : terms) values.push_back(value);
-    average_over(mesh_, values);
-    size_t next = 0;
-    for (auto& [name, value] : terms) value = values[next++];
-  }
+  average_over(mesh_, terms);
   state_.usual_loss.observe(state_.step, terms.at("loss"));
 
   double norm = 0.0;
@@ -292,19 +283,6 @@ void Trainer::care_for_codes(const std::vector<at::Tensor>& latents,
   state_.restarts += moved.numel();
 }
 
-void Trainer::check_codes_agree() {
-  parallel::Group& data = mesh_.along("data");
-  if (data.size() == 1) return;
-  const at::Tensor bits =
-      state_.model.quantizer.codebook.detach().contiguous().view(at::kInt).flatten().to(at::kLong);
-  at::Tensor low = (bits * (at::arange(bits.numel(), bits.options()) % 1000003 + 1)).sum();
-  at::Tensor high = low.clone();
-  data.all_reduce(low, parallel::Reduce::kMin);
-  data.all_reduce(high, parallel::Reduce::kMax);
-  check(low.equal(high), ErrorKind::kInternal, "step ", state_.step,
-        ": the codebook is not the same on all ranks of axis data");
-}
-
 void Trainer::log_start() {
   if (!leads()) return;
   Json line = {{"type", "start"}, {"step", state_.step}, {"device", device_.str()}};
@@ -319,7 +297,7 @@ void Trainer::log_start() {
 }
 
 void Trainer::log_step(double rate, double gradient_norm) {
-  check_codes_agree();
+  check_same_weights(mesh_, weights_of_all_ranks(state_), state_.step);
   const double now_s = elapsed_s();
   const double span_s = std::max(now_s - logged_s_, 1e-9);
   const double pictures =
@@ -354,7 +332,8 @@ void Trainer::evaluate_and_report() {
   if (!data_.held_out.empty()) {
     const double begin_s = elapsed_s();
     state_.optimizer->swap_averages();
-    const Evaluation result = evaluate(state_.model, data_.held_out, compute_, device_, kSamples);
+    const Evaluation result =
+        evaluate(whole_model(state_), data_.held_out, compute_, device_, kSamples);
     state_.optimizer->swap_averages();
     Json sets = Json::object();
     for (size_t i = 0; i < result.sets.size(); ++i) {
@@ -424,8 +403,9 @@ void Trainer::write_model(const std::string& name) {
                          .device = device_.str(),
                          .evaluation = last_evaluation_});
   state_.optimizer->swap_averages();
+  const vqgan::Model whole = whole_model(state_);
   if (leads()) {
-    write_model_file(path(name), vit_vqgan_file(state_.model, preprocess, provenance, "Apache-2.0",
+    write_model_file(path(name), vit_vqgan_file(whole, preprocess, provenance, "Apache-2.0",
                                                 stored_type(options_.weights)));
   }
   state_.optimizer->swap_averages();

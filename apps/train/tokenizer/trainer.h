@@ -56,9 +56,6 @@ class Trainer {
 
   bool leads() const { return mesh_.world().rank == 0; }  // writes what is written once
   void follow_clock(bool stop);
-  /// The same codes on all ranks, bit for bit.
-  /// throws   Error(kInternal) when they are not
-  void check_codes_agree();
 
   cli::TrainOptions options_;
   parallel::Mesh& mesh_;

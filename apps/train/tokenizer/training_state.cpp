@@ -20,8 +20,17 @@ ParameterList trained_parameters(TrainingState& state) {
   return parameters;
 }
 
-/// All of the state that this rank holds, sharing storage. What every rank holds is written by the first.
-std::vector<StatePiece> pieces_of(const TrainingState& state, bool first_rank) {
+/// The norm of a step's gradient; what several ranks of the axis "tensor" hold counts once.
+NormSum norm_of(parallel::Mesh& mesh, std::function<bool(const std::string& name)> counts) {
+  NormSum sum = norm_over(mesh);
+  if (mesh.along("tensor").size() > 1) sum.counts = std::move(counts);
+  return sum;
+}
+
+/// State that this rank holds, sharing storage.
+///
+/// writer   this rank, for what it writes: what several ranks hold is written by the first of them; null: for all that it holds
+std::vector<StatePiece> pieces_of(const TrainingState& state, const parallel::World* writer) {
   std::vector<StatePiece> all;
   const auto add_all = [&all](const std::string& prefix, std::vector<StatePiece> pieces) {
     for (StatePiece& piece : pieces) {
@@ -30,9 +39,22 @@ std::vector<StatePiece> pieces_of(const TrainingState& state, bool first_rank) {
     }
   };
   const auto add = [&](const std::string& name, const at::Tensor& tensor) {
-    if (first_rank) all.push_back({name, tensor.sizes().vec(), {}, 0, tensor.detach()});
+    if (writer == nullptr || writer->rank == 0)
+      all.push_back({name, tensor.sizes().vec(), {}, 0, tensor.detach()});
   };
-  add_all("", state.optimizer->state());
+  std::vector<StatePiece> trained = state.optimizer->state();
+  if (state.stacks) {
+    const auto place_of = [&](const StatePiece& piece) -> const PlaceOfTensor& {
+      return state.stacks->place_of(piece.name.substr(piece.name.find('/') + 1));
+    };
+    if (writer != nullptr)
+      std::erase_if(trained, [&](const StatePiece& piece) { return !place_of(piece).counts; });
+    for (StatePiece& piece : trained) {
+      piece.shape = place_of(piece).shape;
+      piece.part = place_of(piece).part;
+    }
+  }
+  add_all("", std::move(trained));
   // parameters() lists what may be written
   for (const Parameter& p : trained_parameters(const_cast<TrainingState&>(state)))
     if (!p.trained) add("weights/" + p.name, *p.tensor);
@@ -43,22 +65,34 @@ std::vector<StatePiece> pieces_of(const TrainingState& state, bool first_rank) {
     add("codes/counts", state.ema_codes->counts);
     add("codes/sums", state.ema_codes->sums);
   }
-  if (state.discriminator) add_all("discriminator/", state.discriminator_optimizer->state());
+  if (state.discriminator && (writer == nullptr || !state.stacks || state.stacks->is_first()))
+    add_all("discriminator/", state.discriminator_optimizer->state());
   return all;
 }
 
 }  // namespace
 
+vqgan::Model whole_model(const TrainingState& state) {
+  return state.stacks ? state.stacks->whole(state.model) : state.model;
+}
+
 void make_training_state(TrainingState& state, const TrainRecipe& recipe, at::Device device,
                          parallel::Mesh& mesh) {
   state.recipe = recipe;
   state.model = vqgan::make_model(recipe.model, uint64_t(recipe.seed), device);
+  state.stacks.reset();
+  if (mesh.along("tensor").size() > 1) {
+    state.stacks = std::make_unique<ShardedStacks>(recipe.model, mesh);
+    state.stacks->keep_part(state.model);
+  }
   const ParameterList parameters = trained_parameters(state);
   require_gradients(parameters, true);
   OptimizerOptions options{recipe.beta1,        recipe.beta2,     recipe.epsilon,
                            recipe.weight_decay, recipe.clip_norm, recipe.average};
+  const ShardedStacks* const stacks = state.stacks.get();
+  const auto counts = [stacks](const std::string& name) { return stacks->place_of(name).counts; };
   state.optimizer =
-      std::make_unique<Optimizer>(parameters, options, mesh.along("data"), norm_over(mesh));
+      std::make_unique<Optimizer>(parameters, options, mesh.along("data"), norm_of(mesh, counts));
   state.usage = std::make_unique<vqgan::CodebookUsage>(recipe.model.codebook_size, device);
   if (recipe.codebook_ema > 0) {
     state.ema_codes = std::make_unique<vqgan::EmaCodes>(state.model, 1.0);
@@ -72,7 +106,8 @@ void make_training_state(TrainingState& state, const TrainRecipe& recipe, at::De
     // StyleGAN2's setting: no first moment; no averaged weights either.
     state.discriminator_optimizer = std::make_unique<Optimizer>(
         list, OptimizerOptions{0.0, recipe.beta2, recipe.epsilon, 0.0, recipe.clip_norm, 0.0},
-        mesh.along("data"), norm_over(mesh));
+        mesh.along("data"),
+        norm_of(mesh, [stacks](const std::string&) { return stacks->is_first(); }));
   }
 }
 
@@ -93,15 +128,14 @@ void save_checkpoint(const std::string& path, const TrainingState& state,
       {"discriminator_steps",
        state.discriminator_optimizer ? state.discriminator_optimizer->steps() : 0},
   };
-  write_checkpoint(path, to_json(state.recipe), numbers.dump(), pieces_of(state, world.rank == 0),
-                   world);
+  write_checkpoint(path, to_json(state.recipe), numbers.dump(), pieces_of(state, &world), world);
 }
 
 void load_checkpoint(const std::string& path, TrainingState& state, at::Device device,
                      parallel::Mesh& mesh) {
   const Checkpoint checkpoint = read_checkpoint(path);
   make_training_state(state, recipe_from_json(checkpoint.recipe, path), device, mesh);
-  restore_pieces(checkpoint, path, pieces_of(state, /*first_rank=*/true));
+  restore_pieces(checkpoint, path, pieces_of(state, nullptr));
   state.optimizer->share_weights();
   if (state.discriminator) state.discriminator_optimizer->share_weights();
   try {

@@ -8,6 +8,7 @@
 #include "apps/train/optimizer.h"
 #include "apps/train/schedule.h"
 #include "apps/train/tokenizer/recipe.h"
+#include "apps/train/tokenizer/sharded_stacks.h"
 #include "autoregressive/parallel/mesh.h"
 #include "vqgan/codebook_care.h"
 #include "vqgan/discriminator.h"
@@ -18,7 +19,8 @@ namespace lexel::train {
 /// All that changes while a run goes on, and nothing else: saved whole, it continues bit for bit.
 struct TrainingState {
   TrainRecipe recipe;
-  vqgan::Model model;
+  vqgan::Model model;                     // this rank's part
+  std::unique_ptr<ShardedStacks> stacks;  // over the axis "tensor"; null: the model is whole
   std::unique_ptr<Optimizer> optimizer;
   std::unique_ptr<vqgan::CodebookUsage> usage;
   std::unique_ptr<vqgan::EmaCodes> ema_codes;           // recipe.codebook_ema > 0
@@ -35,8 +37,11 @@ struct TrainingState {
   std::string data_fingerprint;
 };
 
-/// A model with its optimizers before the first step. Where codes are moving averages, the optimizer does
-/// not touch them and they have no averaged weights.
+/// The whole model, on every rank, for evaluations and files; all ranks call.
+vqgan::Model whole_model(const TrainingState& state);
+
+/// A model with its optimizers before the first step: this rank's part of the one that the seed gives. Where codes are moving averages,
+/// the optimizer does not touch them and they have no averaged weights.
 ///
 /// device   where all tensors live
 /// mesh     the ranks that train together; outlives the state

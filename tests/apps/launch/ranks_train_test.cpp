@@ -28,6 +28,10 @@ class RanksTrain : public testing::Test {
     tests::made_tar(folder_ / "a.tar", "a", false, 24, 1);
     tests::made_tar(folder_ / "h.tar", "a", true, 8, 100);
     train::TrainRecipe recipe = tests::tiny_recipe();
+    for (vqgan::StackConfig* stack : {&recipe.model.encoder, &recipe.model.decoder}) {
+      stack->heads = 2;
+      stack->head_width = 16;
+    }
     recipe.steps = 50;
     recipe.batch = 2;
     recipe.accumulation = 4;
@@ -92,6 +96,29 @@ TEST_F(RanksTrain, SeveralRanksAreTheRunOfOne) {
   EXPECT_LT(largest_difference(model("r1"), model("r4")), 2e-3);
 }
 
+TEST_F(RanksTrain, HeadsAndHiddenUnitsOnSeveralRanksAreTheRunOfOne) {
+  ASSERT_EQ(train(1, "one").exit_code, 0);
+  for (const auto& [ranks, mesh] :
+       std::vector<std::pair<int64_t, std::string>>{{2, "tensor=2"}, {4, "data=2,tensor=2"}}) {
+    const ProgramResult result = train(ranks, mesh, {"--mesh", mesh});
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_LT(largest_difference(model("one"), model(mesh)), 2e-3) << mesh;
+  }
+}
+
+TEST_F(RanksTrain, ACheckpointOfHeadsAndHiddenUnitsGoesOnOnOneRankAndBack) {
+  const std::vector<std::string> tensor{"--mesh", "tensor=2"};
+  ASSERT_EQ(train(2, "whole", tensor).exit_code, 0);
+  // Steps 1 to 15 on two ranks, to 30 on one, to 50 on two again.
+  ASSERT_EQ(train(2, "cut", {"--mesh", "tensor=2", "--steps", "15"}).exit_code, 0);
+  std::filesystem::copy(path("cut"), path("same"), std::filesystem::copy_options::recursive);
+  ASSERT_EQ(resume(1, "cut", {"--steps", "30"}).exit_code, 0);
+  ASSERT_EQ(resume(2, "cut", {"--steps", "50", "--mesh", "tensor=2"}).exit_code, 0);
+  EXPECT_LT(largest_difference(model("whole"), model("cut")), 2e-3);
+  ASSERT_EQ(resume(2, "same", {"--steps", "50", "--mesh", "tensor=2"}).exit_code, 0);
+  EXPECT_EQ(largest_difference(model("whole"), model("same")), 0.0);  // the same bits
+}
+
 TEST_F(RanksTrain, AnyNumberOfRanksGoesOnWithACheckpoint) {
   ASSERT_EQ(train(2, "whole").exit_code, 0);
   ASSERT_EQ(train(2, "cut", {"--steps", "20"}).exit_code, 0);
@@ -112,8 +139,12 @@ TEST_F(RanksTrain, WhatCannotBeIsRefusedOnAllRanksInOneLineEach) {
   ProgramResult result = train(2, "mesh", {"--mesh", "data=4"});
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_THAT(result.err, HasSubstr("mesh data=4 has 4 ranks, but 2 processes run"));
-  result = train(2, "tensor", {"--mesh", "tensor=2"});
-  EXPECT_THAT(result.err, HasSubstr("mesh tensor=2: a tokenizer is trained along data alone"));
+  result = train(2, "pipeline", {"--mesh", "pipeline=2"});
+  EXPECT_EQ(result.exit_code, 5);
+  EXPECT_THAT(result.err, HasSubstr("mesh pipeline=2: axis pipeline: a tokenizer's two stacks"));
+  result = train(2, "heads", {"--mesh", "tensor=2", "--set", "model.encoder.heads=1"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, HasSubstr("axis tensor: model.encoder.heads 1: expected multiples of 2"));
   result = train(3, "three");
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_THAT(result.err, HasSubstr("axis data: 4 passes a step cannot be shared by 3 ranks"));

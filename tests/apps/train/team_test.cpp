@@ -131,6 +131,9 @@ TEST(Team, RanksGoByTheClockOfTheFirst) {
     std::vector<double> values{double(rank), 1.0};
     average_over(mesh, values);
     EXPECT_EQ(values, (std::vector<double>{1.0, 1.0}));
+    std::map<std::string, double> terms{{"l2", 2.0 * double(rank)}, {"loss", 5.0}};
+    average_over(mesh, terms);
+    EXPECT_EQ(terms, (std::map<std::string, double>{{"l2", 2.0}, {"loss", 5.0}}));
   });
 }
 

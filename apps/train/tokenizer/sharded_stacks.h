@@ -45,8 +45,6 @@ class ShardedStacks : public vqgan::BlockRunner {
   const PlaceOfTensor& place_of(const std::string& name) const { return places_.at(name); }
   /// Whether ranks hold parts of it.
   bool is_split(const std::string& name) const { return sharding_.weight(name).split; }
-  /// Of ranks that hold the same, the one whose values count and are saved.
-  bool is_first() const { return mesh_.coordinate("tensor") == 0; }
 
  private:
   parallel::Mesh& mesh_;

@@ -7,6 +7,7 @@
 #include "apps/train/stop_signal.h"
 #include "apps/train/team.h"
 #include "apps/train/tokenizer/recipe.h"
+#include "apps/train/tokenizer/sharded_stacks.h"
 #include "apps/train/tokenizer/trainer.h"
 #include "kernels/check.h"
 
@@ -41,6 +42,8 @@ int run_train_tokenizer(const TrainOptions& options) {
   check(!options.data.empty(), ErrorKind::kUsage,
         "--data is needed: folders, tars or lists of pictures");
   const train::TrainRecipe recipe = recipe_of(options);
+  // Before ranks meet: none waits for another that has refused.
+  train::check_tokenizer_mesh(parallel::parse_mesh(options.mesh), recipe.model);
   train::keep_freed_memory();
   const train::StopOnSignal stop;
   parallel::Mesh mesh = train::mesh_of(options, train::world_of(options));

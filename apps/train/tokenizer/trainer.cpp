@@ -64,7 +64,6 @@ Trainer::Trainer(const cli::TrainOptions& options, const TrainRecipe& recipe, pa
       share_(batch_share(recipe.accumulation, mesh.along("data").size(), mesh.coordinate("data"))),
       device_(device_of_rank(options.device, mesh.world())),
       compute_(recipe.compute == "bf16" ? at::kBFloat16 : at::kFloat) {
-  check_tokenizer_mesh(mesh.shape(), recipe.model);
   stored_type(options.weights);
   check(options.workers >= 1 && options.workers <= 256, ErrorKind::kUsage,
         "--workers: expected 1..256, got ", options.workers);

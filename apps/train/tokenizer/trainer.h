@@ -28,7 +28,7 @@ namespace lexel::train {
 class Trainer {
  public:
   /// Reads the data, makes or loads the state, computes floors and start.
-  /// mesh   the ranks that train together; outlives the run
+  /// mesh   the ranks that train together, as check_tokenizer_mesh takes it; outlives the run
   Trainer(const cli::TrainOptions& options, const TrainRecipe& recipe, parallel::Mesh& mesh);
 
   /// Trains until the budget is used or `stop` is set; then writes checkpoint, report and, if the budget is

@@ -1,5 +1,6 @@
 #include "apps/train/tokenizer/training_state.h"
 
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "apps/train/checkpoint.h"
@@ -20,11 +21,21 @@ ParameterList trained_parameters(TrainingState& state) {
   return parameters;
 }
 
-/// The norm of a step's gradient; what several ranks of the axis "tensor" hold counts once.
-NormSum norm_of(parallel::Mesh& mesh, std::function<bool(const std::string& name)> counts) {
-  NormSum sum = norm_over(mesh);
-  if (mesh.along("tensor").size() > 1) sum.counts = std::move(counts);
-  return sum;
+/// Where the model's tensors lie over the axis "tensor".
+TensorPlaces places_of(const TrainingState& state, parallel::Mesh& mesh) {
+  const ShardedStacks* const stacks = state.stacks.get();
+  if (stacks == nullptr) return {};
+  return {[stacks](const std::string& name) { return stacks->place_of(name); },
+          [&mesh](const std::string& axis) -> parallel::Group& { return mesh.along(axis); }};
+}
+
+/// Of tensors that all ranks of the axis "tensor" hold whole: the first rank's count.
+TensorPlaces places_of_whole(const ParameterList& list, parallel::Mesh& mesh) {
+  std::map<std::string, PlaceOfTensor> places;
+  for (const Parameter& p : list)
+    places[p.name] = {p.shape, {}, mesh.coordinate("tensor") == 0, ""};
+  return {[places](const std::string& name) { return places.at(name); },
+          [&mesh](const std::string& axis) -> parallel::Group& { return mesh.along(axis); }};
 }
 
 /// State that this rank holds, sharing storage.
@@ -42,19 +53,7 @@ std::vector<StatePiece> pieces_of(const TrainingState& state, const parallel::Wo
     if (writer == nullptr || writer->rank == 0)
       all.push_back({name, tensor.sizes().vec(), {}, 0, tensor.detach()});
   };
-  std::vector<StatePiece> trained = state.optimizer->state();
-  if (state.stacks) {
-    const auto place_of = [&](const StatePiece& piece) -> const PlaceOfTensor& {
-      return state.stacks->place_of(piece.name.substr(piece.name.find('/') + 1));
-    };
-    if (writer != nullptr)
-      std::erase_if(trained, [&](const StatePiece& piece) { return !place_of(piece).counts; });
-    for (StatePiece& piece : trained) {
-      piece.shape = place_of(piece).shape;
-      piece.part = place_of(piece).part;
-    }
-  }
-  add_all("", std::move(trained));
+  add_all("", state.optimizer->state());
   // parameters() lists what may be written
   for (const Parameter& p : trained_parameters(const_cast<TrainingState&>(state)))
     if (!p.trained) add("weights/" + p.name, *p.tensor);
@@ -65,8 +64,8 @@ std::vector<StatePiece> pieces_of(const TrainingState& state, const parallel::Wo
     add("codes/counts", state.ema_codes->counts);
     add("codes/sums", state.ema_codes->sums);
   }
-  if (state.discriminator && (writer == nullptr || !state.stacks || state.stacks->is_first()))
-    add_all("discriminator/", state.discriminator_optimizer->state());
+  if (state.discriminator) add_all("discriminator/", state.discriminator_optimizer->state());
+  if (writer != nullptr) std::erase_if(all, [](const StatePiece& piece) { return !piece.counts; });
   return all;
 }
 
@@ -89,10 +88,8 @@ void make_training_state(TrainingState& state, const TrainRecipe& recipe, at::De
   require_gradients(parameters, true);
   OptimizerOptions options{recipe.beta1,        recipe.beta2,     recipe.epsilon,
                            recipe.weight_decay, recipe.clip_norm, recipe.average};
-  const ShardedStacks* const stacks = state.stacks.get();
-  const auto counts = [stacks](const std::string& name) { return stacks->place_of(name).counts; };
-  state.optimizer =
-      std::make_unique<Optimizer>(parameters, options, mesh.along("data"), norm_of(mesh, counts));
+  state.optimizer = std::make_unique<Optimizer>(parameters, options, mesh.along("data"),
+                                                norm_over(mesh), places_of(state, mesh));
   state.usage = std::make_unique<vqgan::CodebookUsage>(recipe.model.codebook_size, device);
   if (recipe.codebook_ema > 0) {
     state.ema_codes = std::make_unique<vqgan::EmaCodes>(state.model, 1.0);
@@ -106,8 +103,7 @@ void make_training_state(TrainingState& state, const TrainRecipe& recipe, at::De
     // StyleGAN2's setting: no first moment; no averaged weights either.
     state.discriminator_optimizer = std::make_unique<Optimizer>(
         list, OptimizerOptions{0.0, recipe.beta2, recipe.epsilon, 0.0, recipe.clip_norm, 0.0},
-        mesh.along("data"),
-        norm_of(mesh, [stacks](const std::string&) { return stacks->is_first(); }));
+        mesh.along("data"), norm_over(mesh), places_of_whole(list, mesh));
   }
 }
 

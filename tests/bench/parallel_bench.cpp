@@ -234,27 +234,39 @@ double typical(std::vector<double> values, bool fastest) {
   return values.empty() ? 0.0 : values[fastest ? 0 : values.size() / 2];
 }
 
-/// What a link and the memory take, in seconds: an all-reduce of one number, one of kLinkBytes, a copy of as much.
+/// What a link and the memory take, in seconds: an all-reduce of one number; of a tensor of kLinkBytes an all-reduce, a copy, and what the fully
+/// partitioned form does with it: a gathering of tokens, and a sum of which each rank keeps its tokens.
 struct LinkTimes {
-  double number_s = 0.0, reduce_s = 0.0, copy_s = 0.0;
+  double number_s = 0.0, reduce_s = 0.0, copy_s = 0.0, gather_s = 0.0, scatter_s = 0.0;
 };
 constexpr int64_t kLinkBytes = int64_t{1} << 24;
 
 LinkTimes measure_link(Group& group, bool fastest) {
-  constexpr int kTimes = 30;
-  at::Tensor one = at::zeros({1}), many = at::zeros({kLinkBytes / 4}), other = at::zeros_like(many);
-  const auto time_of = [&](const std::function<void()>& work) {
-    std::vector<double> all;
-    for (int i = 0; i <= kTimes; ++i) {
+  // Other tensors each time, so that none is in a cache.
+  constexpr int64_t kTimes = 32, kTensors = 16;
+  const at::Tensor all = at::zeros({2 * kTensors, 32, 256, kLinkBytes / 4 / 32 / 256});
+  at::Tensor one = at::zeros({1});
+  const auto time_of = [&](const std::function<void(at::Tensor, at::Tensor)>& work) {
+    std::vector<double> times;
+    for (int64_t i = 0; i <= kTimes; ++i) {
+      const int64_t place = i % kTensors;
       group.barrier();
       const double begin_us = trace_clock_us();
-      work();
-      if (i > 0) all.push_back(1e-6 * (trace_clock_us() - begin_us));
+      work(all[2 * place], all[2 * place + 1]);
+      if (i > 0) times.push_back(1e-6 * (trace_clock_us() - begin_us));
     }
-    return typical(all, fastest);
+    return typical(times, fastest);
   };
-  return {time_of([&] { group.all_reduce(one); }), time_of([&] { group.all_reduce(many); }),
-          time_of([&] { other.copy_(many); })};
+  LinkTimes times;
+  times.number_s = time_of([&](at::Tensor, at::Tensor) { group.all_reduce(one); });
+  times.reduce_s = time_of([&](at::Tensor x, at::Tensor) { group.all_reduce(x); });
+  times.copy_s = time_of([&](const at::Tensor& x, const at::Tensor& y) { y.copy_(x); });
+  times.gather_s = time_of([&](const at::Tensor& x, at::Tensor) {
+    const auto part = x.view({2, 32, 128, x.size(2)})[0];  // half of the tokens
+    (void)group.all_gather(part, 1);
+  });
+  times.scatter_s = time_of([&](at::Tensor x, at::Tensor) { (void)group.reduce_scatter(x, 1); });
+  return times;
 }
 
 const std::vector<std::pair<std::string, Mode>>& modes() {
@@ -322,7 +334,10 @@ void run_child(const Options& options) {
             at::kCPU);
   if (!mode.start) {
     const LinkTimes times = measure_link(mesh.along("tensor"), options.fastest);
-    std::cout << times.number_s << ' ' << times.reduce_s << ' ' << times.copy_s << std::endl;
+    for (const double time :
+         {times.number_s, times.reduce_s, times.copy_s, times.gather_s, times.scatter_s})
+      std::cout << time << ' ';
+    std::cout << std::endl;
     return mesh.everyone().barrier();
   }
   const ar::ForwardOptions forward{.compute =
@@ -411,17 +426,25 @@ double rate_of(const Options& options, const Plan& plan, double measured_s) {
   return a / (measured_s - b);
 }
 
-/// The options with what the links' times make of them.
+/// The options with what the links' times make of them; says what each collective takes and is predicted to.
 Options with_links(Options options, const std::vector<LinkTimes>& links) {
   const auto of = [&](double LinkTimes::*time) {
     std::vector<double> all;
     for (const LinkTimes& link : links) all.push_back(link.*time);
     return typical(all, options.fastest);
   };
+  constexpr auto kBytes = static_cast<double>(kLinkBytes);
   options.latency = of(&LinkTimes::number_s);
-  // Of two ranks each sends as much as there is.
-  options.bandwidth = double(kLinkBytes) / (of(&LinkTimes::reduce_s) - options.latency);
-  options.memory_bandwidth = 2.0 * double(kLinkBytes) / of(&LinkTimes::copy_s);
+  options.bandwidth = kBytes / (of(&LinkTimes::reduce_s) - options.latency);  // each sends as much
+  options.memory_bandwidth = 2 * kBytes / of(&LinkTimes::copy_s);
+  const planner::Predictor predictor = predictor_of(options, 1e11);
+  const planner::Machine& machine = predictor.machine();
+  const auto compare = [&](const planner::GroupCall& call, double LinkTimes::*time) {
+    std::cerr << call.collective << " of 16 MiB: " << 1e3 * of(time) << " ms, predicted "
+              << 1e3 * planner::group_seconds(machine, machine.inside, call, 2) << '\n';
+  };
+  compare({"all_gather", kBytes / 2, kBytes, false}, &LinkTimes::gather_s);
+  compare({"reduce_scatter", kBytes / 2, kBytes, false}, &LinkTimes::scatter_s);
   return options;
 }
 
@@ -446,7 +469,8 @@ void measure(Options options) {
       } else {
         for (const std::string& text : texts) {
           LinkTimes link;
-          std::istringstream(text) >> link.number_s >> link.reduce_s >> link.copy_s;
+          std::istringstream(text) >> link.number_s >> link.reduce_s >> link.copy_s >>
+              link.gather_s >> link.scatter_s;
           links.push_back(link);
         }
       }

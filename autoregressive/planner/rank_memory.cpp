@@ -59,8 +59,8 @@ double passing_bytes(const PricedPlan& priced, int64_t rank) {
     hidden =
         std::max(hidden, expert_rows(config, tokens, priced.shape.pictures, priced.shape.expert) *
                              static_cast<double>(config.hidden));
-  double bytes = rows * 2 * kStreamBytes * static_cast<double>(config.width) +
-                 training.compute_bytes * hidden;
+  double bytes =
+      rows * 2 * kStreamBytes * static_cast<double>(config.width) + training.compute_bytes * hidden;
   if (priced.plan.stages.back().decoder.size() > 0 && rank == priced.shape.ranks - 1)
     bytes += std::min(rows, static_cast<double>(training.loss_rows)) *
              static_cast<double>(config.codebook_size) / tensor * (8 + 2 * training.compute_bytes);

@@ -13,7 +13,6 @@
 // --fastest takes the shortest of all times in the place of the median: what is left of a machine that others use.
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <CLI/CLI.hpp>
@@ -29,20 +28,17 @@
 #include <sys/resource.h>
 
 #include "apps/train/memory.h"
-#include "autoregressive/parallel/pipeline.h"
-#include "autoregressive/parallel/sharded_model.h"
-#include "autoregressive/parallel/sharded_runner.h"
-#include "autoregressive/parallel/stage_parameters.h"
 #include "autoregressive/parallel/timeline.h"
-#include "autoregressive/parallel/update_sharding.h"
 #include "autoregressive/planner/prediction.h"
-#include "kernels/adamw.h"
 #include "tests/bench/counting_allocator.h"
 #include "tests/bench/rank_processes.h"
+#include "tests/bench/training_steps.h"
 #include "tests/support/random_tensor.h"
 
 namespace lexel::parallel {
 namespace {
+
+using tests::Layout;
 
 constexpr int64_t kMicroBatches = 8;
 
@@ -72,162 +68,12 @@ ar::Config config_30m() {
   return config;
 }
 
-ar::Lesson lesson_of(const ar::Config& config, int64_t rows, uint64_t seed) {
-  ar::Lesson lesson;
-  lesson.condition.text = tests::random_ids(seed, {rows, config.max_text_tokens}, 10000);
-  lesson.condition.lengths = tests::random_ids(seed + 1, {rows}, 24) + 8;
-  lesson.tokens = tests::random_ids(seed + 2, {rows, config.grid_height * config.grid_width},
-                                    config.codebook_size);
-  return lesson;
-}
-
-/// AdamW of tensors that a rank updates by itself.
-class Optimizer {
- public:
-  explicit Optimizer(std::vector<at::Tensor> weights) : weights_(std::move(weights)) {
-    for (const at::Tensor& w : weights_) {
-      moments_.emplace_back(at::zeros_like(w.detach()), at::zeros_like(w.detach()));
-    }
-  }
-  void step(const std::function<at::Tensor(size_t)>& gradient) {
-    const at::NoGradGuard no_grad;
-    std::vector<kernels::AdamWUpdate> updates;
-    ++count_;
-    for (size_t i = 0; i < weights_.size(); ++i) {
-      updates.push_back({weights_[i].detach(),
-                         gradient(i).contiguous(),
-                         moments_[i].first,
-                         moments_[i].second,
-                         {.learning_rate = 1e-4, .step = count_}});
-    }
-    kernels::adamw_(updates);
-  }
-  void step_own() {
-    step([&](size_t i) { return weights_[i].grad(); });
-    for (at::Tensor& w : weights_) w.mutable_grad().reset();
-  }
-
- private:
-  std::vector<at::Tensor> weights_;
-  std::vector<std::pair<at::Tensor, at::Tensor>> moments_;
-  int64_t count_ = 0;
-};
-
-std::vector<at::Tensor> tensors(const ParameterList& list) {
-  std::vector<at::Tensor> all;
-  for (const Parameter& p : list) all.push_back(*p.tensor);
-  return all;
-}
-
-/// How a mode lies on its ranks.
-struct Layout {
-  std::string mesh;
-  int64_t micro_batches = 1;
-  std::string schedule = "gpipe";
-  int64_t rounds = 1;
-  std::string residual = "replicate";
-};
-
-Plan plan_of(const Layout& layout, int64_t pictures) {
-  Plan plan = even_plan(config_30m(), parse_mesh(layout.mesh), pictures, layout.micro_batches,
-                        layout.schedule, layout.rounds);
-  plan.residual = layout.residual;
-  return plan;
-}
-
-/// A mode of running a step on this rank.
+/// A mode of running a step.
 struct Mode {
   Layout layout;
-  std::string what;  // for the table
+  std::string what;  // for the table; empty: no steps, the link is measured
   double target = 0.0;
-  /// Makes ready; returns a step.
-  std::function<std::function<void()>(Mesh&, const Options&, const ar::ForwardOptions&)> start;
 };
-
-/// A whole model with `parts` passes a step.
-std::function<void()> start_one(int64_t parts, const Options& o,
-                                const ar::ForwardOptions& forward) {
-  const ar::Config config = config_30m();
-  const auto model = std::make_shared<ar::Model>(ar::make_model(config, 1, at::kCPU));
-  require_gradients(ar::parameters(*model), true);
-  const auto optimizer = std::make_shared<Optimizer>(tensors(ar::parameters(*model)));
-  const auto given = micro_batches(lesson_of(config, o.pictures, 1), parts, forward);
-  return [=] {
-    for (const auto& [lesson, options] : given) {
-      const auto loss = ar::token_loss(*model, lesson.condition, lesson.tokens, options);
-      (loss / static_cast<double>(parts)).backward();
-    }
-    optimizer->step_own();
-  };
-}
-
-std::function<void()> start_pipeline(const Layout& layout, Mesh& mesh, const Options& o,
-                                     const ar::ForwardOptions& forward) {
-  const ar::Config config = config_30m();
-  Group& group = mesh.along("pipeline");
-  const Plan plan = plan_of(layout, o.pictures);
-  const auto model =
-      std::make_shared<ar::Model>(make_stage(config, plan, group.rank(), 1, at::kCPU));
-  const ParameterList held = stage_parameters(*model, plan, group.rank());
-  require_gradients(held, true);
-  const auto optimizer = std::make_shared<Optimizer>(tensors(held));
-  const auto pipeline = std::make_shared<Pipeline>(group, config, plan);
-  const auto given = micro_batches(lesson_of(config, o.pictures, 1), kMicroBatches, forward);
-  const std::string trace =
-      o.trace.empty() ? "" : concat(o.trace, "/", layout.schedule, "-", group.rank(), ".json");
-  return [=] {
-    (void)pipeline->train(*model, given);
-    optimizer->step_own();
-    if (trace.empty()) return;
-    Timeline timeline(at::kCPU, mesh.world().rank);
-    add_to(timeline, pipeline->events());
-    write_chrome_trace(trace, timeline.events());
-  };
-}
-
-std::function<void()> start_tensor(const Layout& layout, Mesh& mesh, const Options& o,
-                                   ar::ForwardOptions forward) {
-  const ar::Config config = config_30m();
-  const Sharding sharding = sharding_of(config, plan_of(layout, o.pictures));
-  const auto runner = std::make_shared<ShardedRunner>(sharding, mesh);
-  forward.runner = runner.get();
-  const auto model = std::make_shared<ar::Model>(ar::model_layout(config));
-  for (const Parameter& p : ar::parameters(*model)) {  // one whole tensor at a time
-    ar::initialise_part(*model, {p}, 1, at::kCPU);
-    *p.tensor = cut(*p.tensor, p.name, sharding, mesh.coordinate(sharding.weight(p.name).axis));
-  }
-  const ParameterList own = local_parameters(*model, sharding);
-  require_gradients(own, true);
-  const auto optimizer = std::make_shared<Optimizer>(tensors(own));
-  const ar::Lesson lesson = lesson_of(config, o.pictures, 1);
-  return [=] {
-    (void)runner;  // outlives the pass
-    ar::token_loss(*model, lesson.condition, lesson.tokens, forward).backward();
-    optimizer->step_own();
-  };
-}
-
-std::function<void()> start_data(Mesh& mesh, const Options& o, const ar::ForwardOptions& forward) {
-  const ar::Config config = config_30m();
-  Group& group = mesh.along("data");
-  const auto model = std::make_shared<ar::Model>(ar::make_model(config, 1, at::kCPU));
-  require_gradients(ar::parameters(*model), true);
-  const auto sharding = std::make_shared<UpdateSharding>(tensors(ar::parameters(*model)), group,
-                                                         UpdateSharding::Cut::kAnywhere);
-  std::vector<at::Tensor> slices;
-  for (size_t i = 0; i < sharding->slices().size(); ++i) slices.push_back(sharding->weights(i));
-  const auto optimizer = std::make_shared<Optimizer>(std::move(slices));
-  const int64_t rows = o.pictures / group.size();
-  const auto lesson = ar::rows_of(lesson_of(config, o.pictures, 1), rows * group.rank(), rows);
-  return [=] {
-    sharding->zero_gradients();
-    sharding->overlap_next_backward();
-    ar::token_loss(*model, lesson.condition, lesson.tokens, forward).backward();
-    sharding->reduce();
-    optimizer->step([&](size_t i) { return sharding->gradient(i); });
-    sharding->share_weights();
-  };
-}
 
 double typical(std::vector<double> values, bool fastest) {
   std::ranges::sort(values);
@@ -270,33 +116,17 @@ LinkTimes measure_link(Group& group, bool fastest) {
 }
 
 const std::vector<std::pair<std::string, Mode>>& modes() {
-  using Forward = ar::ForwardOptions;
-  const auto one = [](const Layout& layout, const char* what) {
-    return Mode{layout, what, 0.0, [=](Mesh&, const Options& o, const Forward& f) {
-                  return start_one(layout.micro_batches, o, f);
-                }};
-  };
-  const auto pipeline = [](const Layout& layout, const char* what) {
-    return Mode{layout, what, 1.65, [=](Mesh& m, const Options& o, const Forward& f) {
-                  return start_pipeline(layout, m, o, f);
-                }};
-  };
-  const auto tensor = [](const Layout& layout, const char* what) {
-    return Mode{layout, what, 1.7, [=](Mesh& m, const Options& o, const Forward& f) {
-                  return start_tensor(layout, m, o, f);
-                }};
-  };
   static const std::vector<std::pair<std::string, Mode>> all = {
-      {"one", one({""}, "one process, the batch in one pass")},
-      {"accumulated", one({"", kMicroBatches}, "one process, 8 micro-batches")},
-      {"gpipe", pipeline({"pipeline=2", kMicroBatches}, "pipeline, GPipe")},
-      {"1f1b", pipeline({"pipeline=2", kMicroBatches, "1f1b"}, "pipeline, 1F1B")},
+      {"one", {{""}, "one process, the batch in one pass"}},
+      {"accumulated", {{"", kMicroBatches}, "one process, 8 micro-batches"}},
+      {"gpipe", {{"pipeline=2", kMicroBatches}, "pipeline, GPipe", 1.65}},
+      {"1f1b", {{"pipeline=2", kMicroBatches, "1f1b"}, "pipeline, 1F1B", 1.65}},
       {"circular",
-       pipeline({"pipeline=2", kMicroBatches, "circular", 2}, "pipeline, circular, 2 rounds")},
-      {"tensor", tensor({"tensor=2"}, "tensor, Megatron's form")},
-      {"partitioned", tensor({"tensor=2", 1, "gpipe", 1, "split"}, "tensor, fully partitioned")},
-      {"data", {{"data=2"}, "data, weight-update sharding", 1.8, start_data}},
-      {"link", {{"tensor=2"}, "", 0.0, nullptr}}};
+       {{"pipeline=2", kMicroBatches, "circular", 2}, "pipeline, circular, 2 rounds", 1.65}},
+      {"tensor", {{"tensor=2"}, "tensor, Megatron's form", 1.7}},
+      {"partitioned", {{"tensor=2", 1, "gpipe", 1, "split"}, "tensor, fully partitioned", 1.7}},
+      {"data", {{"data=2"}, "data, weight-update sharding", 1.8}},
+      {"link", {{"tensor=2"}, ""}}};
   return all;
 }
 
@@ -332,7 +162,7 @@ void run_child(const Options& options) {
         "--compute: expected float32 or bfloat16, got ", options.compute);
   Mesh mesh(world_from_environment(std::chrono::seconds(300)), parse_mesh(mode.layout.mesh),
             at::kCPU);
-  if (!mode.start) {
+  if (mode.what.empty()) {
     const LinkTimes times = measure_link(mesh.along("tensor"), options.fastest);
     for (const double time :
          {times.number_s, times.reduce_s, times.copy_s, times.gather_s, times.scatter_s})
@@ -345,7 +175,15 @@ void run_child(const Options& options) {
   const at::Tensor warm = tests::random_tensor(1, {64, 64}).requires_grad_();  // loads libraries
   warm.matmul(warm).sum().backward();
   const int64_t empty = memory_of_process("VmRSS");
-  const auto step = mode.start(mesh, options, forward);
+  const auto draw = [&](const Pipeline& pipeline) {
+    if (options.trace.empty()) return;
+    Timeline timeline(at::kCPU, mesh.world().rank);
+    add_to(timeline, pipeline.events());
+    write_chrome_trace(concat(options.trace, "/", options.child, "-", mesh.world().rank, ".json"),
+                       timeline.events());
+  };
+  const auto step =
+      tests::start_training(config_30m(), mode.layout, options.pictures, mesh, forward, draw);
   std::ostringstream lines;
   for (int64_t i = 0; i <= options.steps; ++i) {
     mesh.everyone().barrier();
@@ -464,7 +302,7 @@ void measure(Options options) {
       if (options.fastest) arguments.emplace_back("--fastest");
       const int64_t ranks = parse_mesh(mode_of(name).layout.mesh).size();
       const std::vector<std::string> texts = tests::run_ranks(ranks, arguments);
-      if (mode_of(name).start) {
+      if (!mode_of(name).what.empty()) {
         read_ranks(texts, all[name]);
       } else {
         for (const std::string& text : texts) {
@@ -485,7 +323,7 @@ void measure(Options options) {
     if (best == 0.0 || time < best) {
       best = time;
       best_cpu = busiest(all[one]);
-      best_plan = plan_of(mode_of(one).layout, options.pictures);
+      best_plan = tests::plan_of(config_30m(), mode_of(one).layout, options.pictures);
     }
   }
   check(best > 0.0, ErrorKind::kUsage, "--modes: one or accumulated is needed, to compare with");
@@ -502,9 +340,10 @@ void measure(Options options) {
          "/ measured | process of a rank, MB |\n|---|---|---|---|---|---|---|---|---|---|---|\n";
   for (const std::string& name : names) {
     const Mode& mode = mode_of(name);
-    if (!mode.start) continue;
+    if (mode.what.empty()) continue;
     const double time = typical(all[name].step_s, options.fastest), cpu = busiest(all[name]);
-    const Prediction predicted = predictor.predict(plan_of(mode.layout, options.pictures));
+    const Prediction predicted =
+        predictor.predict(tests::plan_of(config_30m(), mode.layout, options.pictures));
     std::cout << "| " << mode.what << " | " << std::fixed << std::setprecision(3) << time << " | "
               << std::setprecision(2) << best / time << " | ";
     if (mode.target > 0.0) std::cout << ">= " << mode.target;

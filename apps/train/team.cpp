@@ -48,7 +48,7 @@ parallel::World world_of(const cli::TrainTaskOptions& options) {
 
 parallel::Mesh mesh_of(const cli::TrainTaskOptions& options, const parallel::World& world) {
   const std::string text =
-      options.mesh.empty() && world.size > 1 ? concat("data=", world.size) : options.mesh;
+      options.mesh.empty() && !world.launcher.empty() ? concat("data=", world.size) : options.mesh;
   return parallel::Mesh(world, parallel::parse_mesh(text), device_of_rank(options.device, world));
 }
 

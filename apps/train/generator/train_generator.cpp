@@ -155,8 +155,7 @@ int run_train_generator(const TrainGeneratorOptions& options) {
         "--workers: expected 1..256, got ", options.workers);
   const parallel::World world = train::world_of(options.task);
   const at::Device device = train::device_of_rank(options.task.device, world);
-  std::optional<c10::DeviceGuard> current;
-  if (!device.is_cpu()) current.emplace(device);
+  const c10::DeviceGuard current(device);
   train::GeneratorData data;
   data.tokenizer = load_image_tokenizer(options.tokenizer, device.str());
   std::optional<ar::Generator> from;

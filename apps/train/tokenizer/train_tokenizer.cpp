@@ -1,3 +1,4 @@
+#include <c10/core/DeviceGuard.h>
 #include <filesystem>
 #include <iostream>
 
@@ -46,7 +47,9 @@ int run_train_tokenizer(const TrainOptions& options) {
   train::check_tokenizer_mesh(parallel::parse_mesh(options.mesh), recipe.model);
   train::keep_freed_memory();
   const train::StopOnSignal stop;
-  parallel::Mesh mesh = train::mesh_of(options, train::world_of(options));
+  const parallel::World world = train::world_of(options);
+  parallel::Mesh mesh = train::mesh_of(options, world);
+  const c10::DeviceGuard current(train::device_of_rank(options.device, world));
   parallel::run_as_rank(mesh.world(),
                         [&] { train::Trainer(options, recipe, mesh).run(stop.flag()); });
   if (!options.quiet && mesh.world().rank == 0) {

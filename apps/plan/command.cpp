@@ -79,8 +79,9 @@ void define_plan(CLI::App& lexel, PlanOptions& options) {
   CLI::App* plan = lexel.add_subcommand(
       "plan", "The fastest way to train a generator on many devices, predicted");
   plan->add_option("--model", options.model,
-                   "parti-350m, parti-750m, parti-3b, parti-20b, vim-base, glam-1.7b-64e, ...")
-      ->option_text("NAME [parti-3b]");
+                   "parti-350m, parti-750m, parti-3b, parti-20b, vim-base, glam-1.7b-64e, ...; or "
+                   "a recipe's: FILE.json")
+      ->option_text("NAME|FILE [parti-3b]");
   plan->add_option("--set", options.settings, "A field of its configuration, as in recipes")
       ->allow_extra_args(false)
       ->option_text("KEY=VALUE");

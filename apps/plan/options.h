@@ -8,7 +8,8 @@ namespace lexel::cli {
 
 /// What `lexel plan` was asked for. Rates are those of an H100 (planner::h100); numbers measured elsewhere go into their places.
 struct PlanOptions {
-  std::string model;  // preset of ar::preset; empty: parti-3b, with `table` all of Parti
+  std::string
+      model;  // preset of ar::preset, or the .json of a generator's recipe; empty: parti-3b, with `table` all of Parti
   std::vector<std::string> settings;  // "key=value" of the model's configuration
   std::vector<int64_t> devices;  // one; with `table` several; empty: 8, with `table` 8 to 1,024
   int64_t batch = 8192;          // pictures in a step

@@ -7,6 +7,8 @@
 #include "apps/plan/options.h"
 #include "apps/plan/scaling_chart.h"
 #include "apps/spool.h"
+#include "apps/train/generator/recipe.h"
+#include "apps/train/recipe_fields.h"
 #include "autoregressive/planner/planner.h"
 #include "kernels/check.h"
 #include "tokenizers/io/atomic_file.h"
@@ -40,9 +42,11 @@ planner::Training training_of(const PlanOptions& options) {
   return training;
 }
 
-/// A preset with --set KEY=VALUE on top.
+/// A preset, or the model of a generator's recipe, with --set KEY=VALUE on top.
 ar::Config config_of(const std::string& model, const std::vector<std::string>& settings) {
-  ar::Config config = ar::preset(model);
+  ar::Config config = model.ends_with(".json")
+                          ? train::recipe_fields::read<train::GeneratorRecipe>(model).model
+                          : ar::preset(model);
   for (const std::string& setting : settings) {
     const size_t equals = setting.find('=');
     const std::string key = setting.substr(0, equals);

@@ -114,11 +114,20 @@ std::string provenance_of_from(const TrainGeneratorOptions& options) {
 }
 
 /// The plan of --plan; the recipe follows it in how many pictures a pass and a step have.
+///
+/// pieces   of text that the recipe asked for, before its model followed the text tokenizer
 std::optional<parallel::Plan> plan_of_file(const TrainGeneratorOptions& options,
-                                           train::GeneratorRecipe& recipe) {
+                                           train::GeneratorRecipe& recipe, int64_t pieces) {
   if (options.plan.empty()) return std::nullopt;
   check(options.task.mesh.empty(), ErrorKind::kUsage, "--plan has a mesh: leave --mesh out");
   parallel::Plan plan = parallel::read_plan(options.plan);
+  ar::Config asked = recipe.model;
+  asked.text_vocabulary = pieces;
+  check(pieces == recipe.model.text_vocabulary ||
+            plan.fingerprint != parallel::model_fingerprint(asked),
+        ErrorKind::kUsage, options.plan, ": is for ", pieces,
+        " pieces of text, and the captions gave a text tokenizer of ", recipe.model.text_vocabulary,
+        ": plan with --set text_vocabulary=", recipe.model.text_vocabulary);
   parallel::check_plan(plan, recipe.model);
   const int64_t passes = train::batch_ranks(plan.mesh) * plan.micro_batches;
   check(plan.batch % passes == 0, ErrorKind::kUsage, options.plan, ": ", plan.batch,
@@ -170,6 +179,7 @@ int run_train_generator(const TrainGeneratorOptions& options) {
   }
   check_model(recipe.model, data.tokenizer->info());
   data.sources = sources_of(options, recipe, data.tokenizer->info());
+  const int64_t pieces = recipe.model.text_vocabulary;
   if (from && from->text) {
     check(options.text.empty(), ErrorKind::kUsage,
           "--from brings its own text tokenizer: leave --text out");
@@ -180,7 +190,7 @@ int run_train_generator(const TrainGeneratorOptions& options) {
     data.text = text_of(options, recipe, data.sources);
   }
   data.config = recipe.model;
-  std::optional<parallel::Plan> plan = plan_of_file(options, recipe);
+  std::optional<parallel::Plan> plan = plan_of_file(options, recipe, pieces);
   cli::TrainTaskOptions placed = options.task;
   if (plan) placed.mesh = parallel::to_text(plan->mesh);
   parallel::Mesh mesh = train::mesh_of(placed, world);

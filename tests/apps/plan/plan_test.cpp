@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "apps/train/generator/recipe.h"
+#include "apps/train/recipe_fields.h"
 #include "tests/apps/programs_fixture.h"
 
 namespace lexel::tests {
@@ -35,6 +37,19 @@ TEST_F(PlanTest, WritesAPlanOfThisModelAndSaysWhatToExpect) {
   for (const auto& rank : written.predicted.ranks) EXPECT_LE(rank.memory_bytes, 2e9);
   parallel::Plan other = written;
   EXPECT_THROW(parallel::check_plan(other, ar::parti_350m()), Error);
+}
+
+TEST_F(PlanTest, PlansTheModelOfARecipe) {
+  const std::string recipe = LEXEL_SOURCE_DIR "/recipes/parti-lexel-128.json";
+  const ProgramResult result =
+      lexel({"plan", "--model", recipe, "--set", "heads=4", "--batch", "64", "--mesh", "tensor=2",
+             "--residual", "split", "-o", path("plan.json")});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  ar::Config config = train::recipe_fields::read<train::GeneratorRecipe>(recipe).model;
+  EXPECT_THROW(parallel::check_plan(parallel::read_plan(path("plan.json")), config), Error);
+  config.heads = 4;
+  parallel::check_plan(parallel::read_plan(path("plan.json")), config);
+  EXPECT_EQ(lexel({"plan", "--model", path("no.json")}).exit_code, 4);
 }
 
 TEST_F(PlanTest, PricesAMeshByHandWithMeasuredRates) {

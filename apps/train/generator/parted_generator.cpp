@@ -6,12 +6,18 @@
 #include <ATen/ops/empty_like.h>
 #include <algorithm>
 #include <iterator>
+#include <numeric>
 
 #include "apps/train/place_of_tensor.h"
 #include "autoregressive/parallel/sharded_model.h"
 #include "autoregressive/parallel/stage_parameters.h"
 
 namespace lexel::train {
+namespace {
+
+constexpr int64_t kMostEvaluatedAtOnce = 32;  // as many samples as a batch of an evaluation has
+
+}  // namespace
 
 PartedGenerator::PartedGenerator(const ar::Config& config, const parallel::Plan& plan,
                                  parallel::Mesh& mesh)
@@ -25,8 +31,13 @@ PartedGenerator::PartedGenerator(const ar::Config& config, const parallel::Plan&
   ar::Model layout = ar::model_layout(config_);
   for (const Parameter& p : ar::parameters(layout))
     places_[p.name] = place_in_whole(p, sharding_, mesh);
-  if (mesh.along("pipeline").size() > 1)
-    pipeline_ = std::make_unique<parallel::Pipeline>(mesh.along("pipeline"), config_, plan_);
+  if (mesh.along("pipeline").size() == 1) return;
+  pipeline_ = std::make_unique<parallel::Pipeline>(mesh.along("pipeline"), config_, plan_);
+  // A step may have thousands of micro-batches, held-out samples come by tens: no more of them than that are made up.
+  parallel::Plan evaluated = plan_;
+  evaluated.micro_batches = evaluated_at_once_ =
+      std::gcd(plan_.micro_batches, kMostEvaluatedAtOnce);
+  evaluation_ = std::make_unique<parallel::Pipeline>(mesh.along("pipeline"), config_, evaluated);
 }
 
 bool PartedGenerator::holds(const std::string& name) const {
@@ -51,11 +62,11 @@ at::Tensor PartedGenerator::train(const ar::Model& model,
 
 at::Tensor PartedGenerator::evaluate(const ar::Model& model,
                                      std::vector<parallel::MicroBatch> passes) {
-  const int64_t count = std::ssize(passes), at_once = plan_.micro_batches;
+  const int64_t count = std::ssize(passes), at_once = evaluated_at_once_;
   while (std::ssize(passes) % at_once != 0) passes.push_back(passes.back());  // not read
   std::vector<at::Tensor> losses;
   for (auto begin = passes.begin(); begin != passes.end(); begin += at_once)
-    losses.push_back(pipeline_->evaluate(model, {begin, begin + at_once}));
+    losses.push_back(evaluation_->evaluate(model, {begin, begin + at_once}));
   return at::cat(losses).narrow(0, 0, count);
 }
 

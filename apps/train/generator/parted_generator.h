@@ -65,6 +65,8 @@ class PartedGenerator {
   std::map<std::string, PlaceOfTensor> places_;  // of all parameters: norms ask at every step
   std::unique_ptr<parallel::ShardedRunner> runner_;
   std::unique_ptr<parallel::Pipeline> pipeline_;
+  int64_t evaluated_at_once_ = 1;                   // passes
+  std::unique_ptr<parallel::Pipeline> evaluation_;  // of so many micro-batches
   std::unique_ptr<parallel::ExpertAllToAll> exchange_;
 };
 
